@@ -1,0 +1,1 @@
+"""Unsupervised domain adaptation for MMSegmentation 1.x."""

@@ -1,0 +1,23 @@
+"""Where a training run stands."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Tell a model where its training run stands.
+
+    Everything in a step that changes with time or chance is a pure function of these four numbers, which is why
+    resuming needs no further state.
+
+    Attributes:
+        iteration (int): Zero-based index of the step about to be taken.
+        max_iters (int): Length of the whole run in steps.
+        seed (int): The run's seed.
+        rank (int): Index of this process among the processes of the run.
+    """
+
+    iteration: int = 0
+    max_iters: int = 1
+    seed: int = 0
+    rank: int = 0
