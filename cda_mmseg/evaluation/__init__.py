@@ -1,1 +1,5 @@
+"""Metrics over source and target."""
 
+from .domain_iou import DomainIoUMetric
+
+__all__ = ['DomainIoUMetric']

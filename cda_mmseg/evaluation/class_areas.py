@@ -1,0 +1,72 @@
+"""Count, for one image, the pixels that every segmentation score is made of."""
+
+import torch
+from torch import Tensor
+
+INTERSECTION, PREDICTION, GROUND_TRUTH, PREDICTION_EVERYWHERE = range(4)
+
+
+def count_class_areas(
+    prediction: Tensor, ground_truth: Tensor | None, num_classes: int, ignore_index: int = 255
+) -> Tensor:
+    """Count the areas of all classes in one image with a single joint histogram.
+
+    The histogram runs over ``ground_truth * num_classes + prediction``, so every pixel is visited once, nothing is
+    masked out beforehand, and ids that belong to no class show up as rows that should be empty.
+
+    Args:
+        prediction (Tensor): Predicted class ids, shape (H, W) or (1, H, W), any integer dtype, or a floating dtype
+            with whole numbers as mmseg's binary heads produce, values in [0, num_classes).
+        ground_truth (Tensor | None): True class ids of the same height and width and on the same device, values in
+            [0, num_classes) or ``ignore_index``. None for an image without labels.
+        num_classes (int): Number of classes.
+        ignore_index (int): Ground-truth id of pixels that are not scored, not negative.
+
+    Returns:
+        Tensor: int64 pixel counts on the CPU, shape (4, num_classes). The rows are INTERSECTION (predicted and true),
+        PREDICTION (predicted, among the scored pixels), GROUND_TRUTH (true) and PREDICTION_EVERYWHERE (predicted,
+        ignored and unlabeled pixels included). Without labels the first three are 0.
+
+    Raises:
+        ValueError: If the sizes differ, or an id is neither a class nor ``ignore_index``.
+    """
+    areas = torch.zeros(4, num_classes, dtype=torch.int64)
+    if ground_truth is not None and prediction.shape[-2:] != ground_truth.shape[-2:]:
+        raise ValueError(
+            f'the prediction is {tuple(prediction.shape[-2:])} pixels (height, width), '
+            f'the ground truth {tuple(ground_truth.shape[-2:])}'
+        )
+    if prediction.numel() == 0:
+        return areas
+    prediction = prediction.reshape(-1).to(torch.int64)
+    _check_range('predicted class', prediction, num_classes)
+    if ground_truth is None:
+        areas[PREDICTION_EVERYWHERE] = torch.bincount(prediction, minlength=num_classes).cpu()
+        return areas
+
+    ground_truth = ground_truth.reshape(-1).to(torch.int64)
+    num_rows = max(num_classes, ignore_index + 1)
+    _check_range('ground-truth id', ground_truth, num_rows)
+    joint = torch.add(prediction, ground_truth, alpha=num_classes)
+    table = torch.bincount(joint, minlength=num_rows * num_classes).reshape(num_rows, num_classes).cpu()
+    areas[PREDICTION_EVERYWHERE] = table.sum(dim=0)
+    table[ignore_index] = 0
+    unknown = torch.nonzero(table[num_classes:].sum(dim=1)).flatten() + num_classes
+    if len(unknown) > 0:
+        raise ValueError(
+            f'ground-truth ids {unknown.tolist()} are neither one of the {num_classes} classes '
+            f'nor the ignore index {ignore_index}'
+        )
+    table = table[:num_classes]
+    areas[INTERSECTION] = table.diagonal()
+    areas[PREDICTION] = table.sum(dim=0)
+    areas[GROUND_TRUTH] = table.sum(dim=1)
+    return areas
+
+
+def _check_range(what: str, ids: Tensor, bound: int) -> None:
+    """Raise ValueError unless every id is in [0, bound)."""
+    lowest, highest = (int(extreme) for extreme in torch.aminmax(ids))
+    if lowest < 0 or highest >= bound:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f'{what} {wrong} is outside [0, {bound})')
