@@ -1,0 +1,182 @@
+"""What the labeled synthetic data sets have in common."""
+
+import hashlib
+import os.path as osp
+from collections.abc import Callable, Sequence
+
+import mmengine.fileio as fileio
+from mmengine.logging import print_log
+from mmseg.datasets import BaseSegDataset, CityscapesDataset
+
+PARTS = ('train', 'monitor')
+MAX_LISTED_NAMES = 5
+
+
+class SourceDataset(BaseSegDataset):
+    """Base of the labeled source data sets, read in their official layout with the 19 Cityscapes classes.
+
+    Neither GTAV nor SYNTHIA-RAND-CITYSCAPES comes with a validation split that the field uses. To follow the source
+    score during training a fixed sample serves as ``part='monitor'``: the ``monitor_size`` names with the smallest
+    SHA-256, at most a quarter of the images. The sample depends on the names alone, not on their order, number or
+    machine. By default it stays in training, as in the paper, so its score is one of *seen* images;
+    ``holdout=True``, set on both parts, removes it from training.
+
+    ``metainfo['source_part']`` is ``dict(part, images, seen_in_training)``. mmengine's ``ConcatDataset`` needs
+    ``ignore_keys='source_part'`` to join it with a data set that lacks the key.
+
+    Subclasses give ``LAYOUT`` (the folder tree shown in errors) and their defaults.
+
+    Args:
+        data_root (str): Folder that holds the two prefixes.
+        data_prefix (dict): ``img_path`` and ``seg_map_path`` below ``data_root``.
+        part (str): ``'train'`` or ``'monitor'``.
+        monitor_size (int): Number of images in the monitor sample.
+        holdout (bool): Whether the monitor sample is left out of ``part='train'``.
+        exclude (Sequence[str]): Stems of image files that are left out.
+        img_suffix (str): Suffix of the images.
+        seg_map_suffix (str): Suffix of the labels.
+        metainfo (dict, optional): Overrides the classes and the palette, see mmseg.
+        indices (int | Sequence[int], optional): Use the first images, or these, of the part only.
+        serialize_data (bool): Whether the list is serialised to be shared by the workers.
+        pipeline (Sequence[dict | Callable]): Transforms.
+        test_mode (bool): Whether the data set is used for evaluation.
+        lazy_init (bool): Whether to leave the folders unread for now.
+        max_refetch (int): How often another image is tried when the pipeline returns None.
+        ignore_index (int): Label that is ignored.
+        backend_args (dict, optional): Arguments of mmengine's file backend.
+
+    Raises:
+        FileNotFoundError: When a folder or a label is missing; shows the folder tree expected.
+        ValueError: When no image is found or an argument is invalid.
+    """
+
+    METAINFO = CityscapesDataset.METAINFO
+    LAYOUT = ''
+
+    def __init__(
+        self,
+        data_root: str,
+        data_prefix: dict,
+        part: str = 'train',
+        monitor_size: int = 500,
+        holdout: bool = False,
+        exclude: Sequence[str] = (),
+        img_suffix: str = '.png',
+        seg_map_suffix: str = '.png',
+        metainfo: dict | None = None,
+        indices: int | Sequence[int] | None = None,
+        serialize_data: bool = True,
+        pipeline: Sequence[dict | Callable] = (),
+        test_mode: bool = False,
+        lazy_init: bool = False,
+        max_refetch: int = 1000,
+        ignore_index: int = 255,
+        backend_args: dict | None = None,
+    ) -> None:
+        name = type(self).__name__
+        if part not in PARTS:
+            raise ValueError(f"{name}: part must be 'train' or 'monitor', got {part!r}")
+        if monitor_size < 1:
+            raise ValueError(f'{name}: monitor_size must be at least 1, got {monitor_size}')
+        missing = {'img_path', 'seg_map_path'} - data_prefix.keys()
+        if missing:
+            raise ValueError(f'{name}: data_prefix lacks {sorted(missing)}')
+        self.part = part
+        self.monitor_size = monitor_size
+        self.holdout = holdout
+        self.exclude = frozenset(exclude)
+        super().__init__(
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix=data_prefix,
+            indices=indices,
+            serialize_data=serialize_data,
+            pipeline=pipeline,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+            max_refetch=max_refetch,
+            ignore_index=ignore_index,
+            backend_args=backend_args,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """List the pairs of this part.
+
+        Returns:
+            list[dict]: One dict per pair, sorted by file name.
+        """
+        image_folder, label_folder = self.data_prefix['img_path'], self.data_prefix['seg_map_path']
+        stems = self._stems(image_folder, self.img_suffix)
+        if not stems:
+            raise ValueError(self._explain(f'no *{self.img_suffix} image in {image_folder}'))
+        left_out, stems = sorted(stems & self.exclude), stems - self.exclude
+        unlabeled = sorted(stems - self._stems(label_folder, self.seg_map_suffix))
+        if unlabeled:
+            raise FileNotFoundError(
+                self._explain(
+                    f'{len(unlabeled)} of {len(stems)} images have no label in {label_folder}: '
+                    + ', '.join(stem + self.img_suffix for stem in unlabeled[:MAX_LISTED_NAMES])
+                    + (', …' if len(unlabeled) > MAX_LISTED_NAMES else '')
+                )
+            )
+        if not stems:
+            raise ValueError(self._explain(f'every image in {image_folder} is excluded'))
+        monitored = monitor_sample(stems, self.monitor_size)
+        if self.part == 'monitor':
+            stems = monitored
+        elif self.holdout:
+            stems = stems - monitored
+        self._metainfo['source_part'] = dict(
+            part=self.part,
+            images=len(stems),
+            seen_in_training=self.part == 'train' or not self.holdout,
+        )
+        if self.part == 'train':  # every job has this part, so defects are reported once
+            self.report(left_out, stems)
+        return [
+            dict(
+                img_path=osp.join(image_folder, stem + self.img_suffix),
+                seg_map_path=osp.join(label_folder, stem + self.seg_map_suffix),
+                label_map=self.label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+            )
+            for stem in sorted(stems)
+        ]
+
+    def report(self, left_out: Sequence[str], stems: set[str]) -> None:
+        """Log what is known to be wrong with the files found.
+
+        Args:
+            left_out (Sequence[str]): Stems that were excluded.
+            stems (set[str]): Stems in use.
+        """
+        if left_out:
+            print_log(f'{type(self).__name__}: left out {", ".join(left_out)} (exclude)', logger='current')
+
+    def _stems(self, folder: str, suffix: str) -> set[str]:
+        """List the names in a folder without their suffix."""
+        if not fileio.isdir(folder, backend_args=self.backend_args):
+            raise FileNotFoundError(self._explain(f'no folder {folder}'))
+        names = fileio.list_dir_or_file(folder, list_dir=False, suffix=suffix, backend_args=self.backend_args)
+        return {name[: -len(suffix)] for name in names}
+
+    def _explain(self, problem: str) -> str:
+        """Add the folder tree expected to a message."""
+        return f'{type(self).__name__}: {problem}. Expected layout:\n{self.data_root}/\n{self.LAYOUT}'
+
+
+def monitor_sample(names: set[str], size: int) -> set[str]:
+    """Choose a fixed sample of names: those with the smallest SHA-256.
+
+    Args:
+        names (set[str]): All names.
+        size (int): Wanted number; a quarter of the names (at least one) if that is less.
+
+    Returns:
+        set[str]: The sample.
+    """
+    size = max(1, min(size, len(names) // 4))
+    return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:size])
