@@ -52,8 +52,8 @@ _SYNTHIA_TRAIN_IDS = {
 }
 
 CITYSCAPES_IDS = MappingProxyType({**dict.fromkeys([*range(35), IGNORE], IGNORE), **_CITYSCAPES_TRAIN_IDS})
-"""Cityscapes and GTAV. Ids 0..33 are Cityscapes' own; the licence plate is -1 there, which 8 bits hold as 255, and 34 in
-GTAV."""
+"""Cityscapes and GTAV. Ids 0..33 are Cityscapes' own; the licence plate is -1 there, which 8 bits hold as 255, and 34
+in GTAV."""
 
 SYNTHIA_IDS = MappingProxyType({**dict.fromkeys(range(23), IGNORE), **_SYNTHIA_TRAIN_IDS})
 """SYNTHIA-RAND-CITYSCAPES, ids 0..22; void 0, parking 13, road work 14 and lane marking 22 are no training class."""

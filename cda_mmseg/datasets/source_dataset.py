@@ -17,22 +17,22 @@ class SourceDataset(BaseSegDataset):
 
     Neither GTAV nor SYNTHIA-RAND-CITYSCAPES comes with a validation split that the field uses. To follow the source
     score during training a fixed sample serves as ``part='monitor'``: the ``monitor_size`` names with the smallest
-    SHA-256, at most a quarter of the images. The sample depends on the names alone, not on their order, number or
-    machine. By default it stays in training, as in the paper, so its score is one of *seen* images;
+    SHA-256, at most a quarter of the images. The sample depends on the names alone, not on their order, the machine
+    or a seed. By default it stays in training, as in the paper, so its score is one of *seen* images;
     ``holdout=True``, set on both parts, removes it from training.
 
     ``metainfo['source_part']`` is ``dict(part, images, seen_in_training)``. mmengine's ``ConcatDataset`` needs
     ``ignore_keys='source_part'`` to join it with a data set that lacks the key.
 
-    Subclasses give ``LAYOUT`` (the folder tree shown in errors) and their defaults.
+    Subclasses give ``LAYOUT`` (the folder tree shown in errors), ``DATA_PREFIX`` and ``KNOWN_DEFECTS``.
 
     Args:
         data_root (str): Folder that holds the two prefixes.
-        data_prefix (dict): ``img_path`` and ``seg_map_path`` below ``data_root``.
+        data_prefix (dict, optional): ``img_path`` and ``seg_map_path`` below ``data_root``; the official ones by default.
         part (str): ``'train'`` or ``'monitor'``.
         monitor_size (int): Number of images in the monitor sample.
         holdout (bool): Whether the monitor sample is left out of ``part='train'``.
-        exclude (Sequence[str]): Stems of image files that are left out.
+        exclude (Sequence[str], optional): Stems of image files that are left out; the known defects by default.
         img_suffix (str): Suffix of the images.
         seg_map_suffix (str): Suffix of the labels.
         metainfo (dict, optional): Overrides the classes and the palette, see mmseg.
@@ -51,16 +51,18 @@ class SourceDataset(BaseSegDataset):
     """
 
     METAINFO = CityscapesDataset.METAINFO
-    LAYOUT = ''
+    LAYOUT: str
+    DATA_PREFIX: dict
+    KNOWN_DEFECTS: Sequence[str] = ()
 
     def __init__(
         self,
         data_root: str,
-        data_prefix: dict,
+        data_prefix: dict | None = None,
         part: str = 'train',
         monitor_size: int = 500,
         holdout: bool = False,
-        exclude: Sequence[str] = (),
+        exclude: Sequence[str] | None = None,
         img_suffix: str = '.png',
         seg_map_suffix: str = '.png',
         metainfo: dict | None = None,
@@ -78,13 +80,14 @@ class SourceDataset(BaseSegDataset):
             raise ValueError(f"{name}: part must be 'train' or 'monitor', got {part!r}")
         if monitor_size < 1:
             raise ValueError(f'{name}: monitor_size must be at least 1, got {monitor_size}')
+        data_prefix = dict(self.DATA_PREFIX if data_prefix is None else data_prefix)
         missing = {'img_path', 'seg_map_path'} - data_prefix.keys()
         if missing:
             raise ValueError(f'{name}: data_prefix lacks {sorted(missing)}')
         self.part = part
         self.monitor_size = monitor_size
         self.holdout = holdout
-        self.exclude = frozenset(exclude)
+        self.exclude = frozenset(self.KNOWN_DEFECTS if exclude is None else exclude)
         super().__init__(
             img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix,
