@@ -1,1 +1,5 @@
+"""Backbones that mmseg does not have."""
 
+from cda_mmseg.models.backbones.vgg import VGG
+
+__all__ = ['VGG']

@@ -1,1 +1,5 @@
+"""Networks that make pictures."""
 
+from cda_mmseg.models.generators.image_generator import ImageGenerator
+
+__all__ = ['ImageGenerator']
