@@ -14,7 +14,7 @@ PYTHON_CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 pyt
 BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 help: ## List the commands.
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Make .venv with the tested versions of everything (the other commands do it by themselves).
 
