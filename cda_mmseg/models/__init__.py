@@ -1,5 +1,14 @@
 """Networks, losses and segmentors, registered in mmseg's registries."""
 
 from cda_mmseg.models import backbones, decode_heads, discriminators, generators, losses, segmentors
+from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
 
-__all__ = ['backbones', 'decode_heads', 'discriminators', 'generators', 'losses', 'segmentors']
+__all__ = [
+    'PlayerDistributedDataParallel',
+    'backbones',
+    'decode_heads',
+    'discriminators',
+    'generators',
+    'losses',
+    'segmentors',
+]

@@ -1,0 +1,159 @@
+"""Sample order and augmentation as a pure function of (seed, global position).
+
+The *global position* counts the samples that all processes of a run have taken from one data set since its beginning.
+Two processes with batch size 1 therefore see what one process with batch size 2 sees, resuming needs one number per
+data set, and it costs the same at every iteration.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from mmengine.dist import get_dist_info
+from mmengine.logging import MMLogger
+from mmseg.registry import DATA_SAMPLERS
+from torch.utils.data import Dataset, Sampler
+
+from cda_mmseg.engine.randomness import seeded_sample, stable_hash
+
+
+class SampleOrder:
+    """Map global positions to sample indices, every epoch in an order of its own.
+
+    Args:
+        length (int): Number of samples, at least 1.
+        seed (int): Seed of the order.
+
+    Raises:
+        ValueError: If there are no samples.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        if length < 1:
+            raise ValueError('A training data set has no samples: check its data_root and data_prefix.')
+        self.length = length
+        self.seed = seed
+        self._epoch = -1
+        self._permutation = np.empty(0, dtype=np.int64)
+
+    def index(self, position: int) -> int:
+        """Return the sample at a global position.
+
+        Args:
+            position (int): Global position, at least 0.
+
+        Returns:
+            int: Index in [0, length).
+        """
+        epoch, place = divmod(position, self.length)
+        if epoch != self._epoch:
+            generator = np.random.Generator(np.random.Philox(stable_hash(self.seed, 'order', epoch)))
+            self._epoch, self._permutation = epoch, generator.permutation(self.length)
+        return int(self._permutation[place])
+
+
+class PositionedDataset(Dataset):
+    """Read a data set by global position, with the sample's augmentation seeded by that position.
+
+    Args:
+        dataset (Dataset): The data set to read, with ``metainfo`` as mmengine's data sets have it.
+        seed (int): Seed of order and augmentation.
+        on_error (str): 'raise' stops at a damaged file; 'skip' takes the next sample of the order's next epoch in its
+            place and notes the damaged one in the metainfo ``skipped`` of the sample that stands in.
+
+    Raises:
+        ValueError: If ``on_error`` is neither, or the data set is empty.
+    """
+
+    MAX_SUBSTITUTES = 20
+
+    def __init__(self, dataset: Dataset, seed: int, on_error: str = 'raise') -> None:
+        if on_error not in ('raise', 'skip'):
+            raise ValueError(f"train_cfg.on_error must be 'raise' or 'skip', got {on_error!r}.")
+        self.dataset = dataset
+        self.seed = seed
+        self.on_error = on_error
+        self.order = SampleOrder(len(dataset), seed)
+
+    @property
+    def metainfo(self) -> dict:
+        """dict: The wrapped data set's classes and palette."""
+        return self.dataset.metainfo
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, position: int) -> dict:
+        skipped: list[str] = []
+        # A substitute lies a whole number of epochs ahead of its position: it, too, is a function of the position.
+        for attempt in range(self.MAX_SUBSTITUTES):
+            index = self.order.index(position + attempt * len(self))
+            try:
+                with seeded_sample(stable_hash(self.seed, 'augmentation', position)):
+                    sample = self.dataset[index]
+            except (OSError, ValueError) as error:
+                if self.on_error == 'raise':
+                    error.add_note(f'While reading {self._name(index)} for training.')
+                    raise
+                skipped.append(f'{self._name(index)}: {error}')
+                continue
+            if skipped:
+                sample['data_samples'].set_metainfo(dict(skipped=skipped))
+            return sample
+        raise ValueError(
+            f'{self.MAX_SUBSTITUTES} samples in a row could not be read, the last one: {skipped[-1]}. '
+            'Repair or remove the files.'
+        )
+
+    def _name(self, index: int) -> str:
+        get_data_info = getattr(self.dataset, 'get_data_info', None)
+        return str(get_data_info(index).get('img_path', index)) if get_data_info else f'sample {index}'
+
+
+@DATA_SAMPLERS.register_module()
+class PositionSampler(Sampler):
+    """Yield this process's global positions, endlessly: ``start + local * world_size + rank``.
+
+    Args:
+        dataset (PositionedDataset): The data set, wrapped by the training loop.
+        seed (int | None): Seed of the run. The order itself belongs to the data set; it is accepted because mmengine's
+            runner passes it to every sampler.
+        start (int): Samples consumed before this process begins; the training loop sets it when it resumes.
+
+    Raises:
+        TypeError: If the data set is not wrapped, that is, if another loop than ``UDATrainLoop`` builds the loader.
+    """
+
+    def __init__(self, dataset: PositionedDataset, seed: int | None = None, start: int = 0) -> None:
+        if not isinstance(dataset, PositionedDataset):
+            raise TypeError(
+                'PositionSampler orders training data of UDATrainLoop only; '
+                f"for a {type(dataset).__name__} in another loop use mmengine's InfiniteSampler or DefaultSampler."
+            )
+        self.dataset = dataset
+        self.start = start
+        self.rank, self.world_size = get_dist_info()
+
+    def __iter__(self) -> Iterator[int]:
+        position = self.start + self.rank
+        while True:
+            yield position
+            position += self.world_size
+
+    def __len__(self) -> int:
+        """Return the number of samples of one epoch; the sampler itself never ends."""
+        return len(self.dataset)
+
+
+def report_skipped(data_samples: list) -> list[str]:
+    """Log the damaged files that samples of a batch stand in for.
+
+    Args:
+        data_samples (list[SegDataSample]): The samples of a batch.
+
+    Returns:
+        list[str]: 'path: reason' for each skipped file.
+    """
+    skipped = [entry for sample in data_samples for entry in sample.metainfo.get('skipped', [])]
+    for entry in skipped:
+        MMLogger.get_current_instance().warning(f'Skipped a damaged sample: {entry}')
+    return skipped
