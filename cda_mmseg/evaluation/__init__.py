@@ -1,5 +1,6 @@
 """Metrics over source and target."""
 
 from .domain_iou import DomainIoUMetric
+from .log_processor import DomainLogProcessor
 
-__all__ = ['DomainIoUMetric']
+__all__ = ['DomainIoUMetric', 'DomainLogProcessor']
