@@ -1,0 +1,195 @@
+"""What all losses of the labelled class's probability share: mmseg's contract, masking, weights and reduction."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from mmseg.models.losses.utils import get_class_weight
+from torch import Tensor, nn
+
+from cda_mmseg.models.losses.checks import check_choice, check_number
+from cda_mmseg.models.losses.divisor import mean_divisor
+from cda_mmseg.models.losses.log_odds_function import pixel_losses
+
+REDUCTIONS = ('none', 'mean', 'sum')
+
+
+class PixelLoss(nn.Module, ABC):
+    """Compute a segmentation loss that is a function of the labelled class's softmax probability at each pixel.
+
+    A subclass gives the function and its derivative in :meth:`value_and_slope`. Everything is computed in float32 (in
+    float64 for float64 scores), also inside autocast, with one fused forward and backward pass. Value and gradient are
+    finite for all finite scores of reasonable size (tested up to ±1e4), and exactly 0 for pictures without a labelled
+    pixel. The gradient cannot be differentiated again.
+
+    Args:
+        loss_weight (float): Factor λ of the whole loss, at least 0. Defaults to 1.0.
+        class_weight (Sequence[float] | str | None): Weight of each class, or a file (.npy, .pkl, .json, .yaml) that
+            holds them. Defaults to None, which weighs all classes alike.
+        avg_non_ignore (bool): Whether the mean is taken over labelled pixels, over those of all processes if training
+            is distributed. Otherwise it is taken over all pixels of this process. Defaults to True. With
+            ``class_weight`` the mean is always the weighted one over labelled pixels, as in PyTorch and mmseg.
+        reduction (str): 'none', 'mean' or 'sum'. Defaults to 'mean'.
+        loss_name (str): Name in the log. Only terms whose name contains 'loss' are trained on. Defaults to
+            'loss_pixel'.
+
+    Raises:
+        ValueError: If a value is out of its range; the message names the key.
+    """
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | str | None = None,
+        avg_non_ignore: bool = True,
+        reduction: str = 'mean',
+        loss_name: str = 'loss_pixel',
+    ) -> None:
+        super().__init__()
+        owner = type(self).__name__
+        self.loss_weight = check_number(owner, 'loss_weight', loss_weight, at_least=0)
+        self.avg_non_ignore = avg_non_ignore
+        self.reduction = check_choice(owner, 'reduction', reduction, REDUCTIONS)
+        self._loss_name = loss_name
+        weights = get_class_weight(class_weight)
+        if weights is not None:
+            weights = torch.tensor([check_number(owner, 'class_weight', weight, at_least=0) for weight in weights])
+        # Not persistent: it is a setting, and must not appear among a checkpoint's weights.
+        self.register_buffer('class_weight', weights, persistent=False)
+
+    @property
+    def loss_name(self) -> str:
+        """Name of the loss in the log."""
+        return self._loss_name
+
+    @abstractmethod
+    def value_and_slope(self, log_odds: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the loss, without ``loss_weight``, and its derivative.
+
+        Args:
+            log_odds (Tensor): Log-odds against the labelled class, ``log((1 - p_t) / p_t)``, any shape, float32 or
+                float64. ``sigmoid(log_odds)`` is 1 - p_t and ``softplus(log_odds)`` is -log p_t, both to full
+                precision.
+
+        Returns:
+            tuple[Tensor, Tensor]: The loss, and what training uses as its derivative with respect to ``log_odds``: two
+            new tensors of the same shape.
+        """
+
+    def pixel_losses(self, cls_score: Tensor, label: Tensor, ignored: Tensor) -> Tensor:
+        """Compute the loss at each pixel, without any weight.
+
+        Args:
+            cls_score (Tensor): Class scores, (N, C, ...).
+            label (Tensor): Class of each pixel, (N, ...), int64 in [0, C - 1], at ignored pixels as well.
+            ignored (Tensor): True where a pixel has no label, (N, ...), bool.
+
+        Returns:
+            Tensor: The losses, (N, ...), float32 or float64, 0 at ignored pixels.
+        """
+        num_samples, num_classes = cls_score.shape[:2]
+        losses = pixel_losses(
+            cls_score.reshape(num_samples, num_classes, -1),
+            label.reshape(num_samples, -1),
+            ignored.reshape(num_samples, -1),
+            self.value_and_slope,
+        )
+        return losses.view(label.shape)
+
+    def forward(
+        self,
+        cls_score: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
+        ignore_index: int = 255,
+    ) -> Tensor:
+        """Compute the loss of class scores.
+
+        Args:
+            cls_score (Tensor): Class scores before the softmax, (N, C, H, W) or (N, C, ...), C >= 2.
+            label (Tensor): Class of each pixel, (N, H, W) or (N, ...), integers in [0, C - 1] or ``ignore_index``.
+            weight (Tensor | None): Weight of each pixel, the label's shape. It does not enter the divisor of the mean.
+            avg_factor (float | Tensor | None): Divisor of the mean instead of the number of pixels. It is used as it
+                is, without class weights and without a reduction over processes.
+            reduction_override (str | None): 'none', 'mean' or 'sum' instead of the loss's own reduction.
+            ignore_index (int): Label of pixels to be left out. Defaults to 255.
+
+        Returns:
+            Tensor: The loss, a scalar, or the label's shape for reduction 'none'.
+
+        Raises:
+            ValueError: If shapes do not fit, a label on the CPU is no class, or ``avg_factor`` is used with a sum.
+            TypeError: If the label's type is not an integer type.
+        """
+        owner = type(self).__name__
+        reduction = self.reduction
+        if reduction_override is not None:
+            reduction = check_choice(owner, 'reduction_override', reduction_override, REDUCTIONS)
+        if avg_factor is not None and reduction == 'sum':
+            raise ValueError(f"{owner}: avg_factor is the divisor of a mean; leave it out with reduction 'sum'.")
+        self._check_shapes(cls_score, label, weight)
+
+        ignored = label == ignore_index
+        label = label.long().masked_fill(ignored, 0)
+        if label.device.type == 'cpu':  # On an accelerator looking would mean to wait; there the kernel asserts.
+            self._check_classes(label, cls_score.shape[1], ignore_index)
+        losses = self.pixel_losses(cls_score, label, ignored)
+        if self.class_weight is not None:
+            losses = losses * self.class_weight[label]
+        if weight is not None:
+            losses = losses * weight
+        if reduction == 'none':
+            return losses * self.loss_weight
+        if reduction == 'sum':
+            return losses.sum() * self.loss_weight
+        if avg_factor is None:
+            if self.avg_non_ignore or self.class_weight is not None:
+                avg_factor = mean_divisor(label, ignored, self.class_weight, losses.dtype)
+            else:
+                avg_factor = label.numel()
+        # The bound, mmseg's, only meets sums that are 0: no labelled pixel, or none with a weight.
+        smallest = torch.finfo(torch.float32).eps
+        divisor = avg_factor.clamp(min=smallest) if isinstance(avg_factor, Tensor) else max(avg_factor, smallest)
+        return losses.sum() / divisor * self.loss_weight
+
+    def extra_repr(self) -> str:
+        """Describe the settings for the module's printed form."""
+        return f'loss_weight={self.loss_weight:g}, reduction={self.reduction!r}, avg_non_ignore={self.avg_non_ignore}'
+
+    def _check_shapes(self, cls_score: Tensor, label: Tensor, weight: Tensor | None) -> None:
+        owner = type(self).__name__
+        if cls_score.dim() < 2 or cls_score.shape[1] < 2:
+            raise ValueError(
+                f'{owner}: cls_score must be (N, num_classes, ...) with at least 2 classes, because the loss takes a '
+                f'softmax over them, but its shape is {tuple(cls_score.shape)}.'
+            )
+        if label.shape != cls_score.shape[:1] + cls_score.shape[2:]:
+            raise ValueError(
+                f'{owner}: a label of shape {tuple(label.shape)} does not fit class scores of shape '
+                f'{tuple(cls_score.shape)}; it must be {tuple(cls_score.shape[:1] + cls_score.shape[2:])}.'
+            )
+        if label.is_floating_point() or label.is_complex() or label.dtype == torch.bool:
+            raise TypeError(f'{owner}: label must hold integers, but its type is {label.dtype}.')
+        if weight is not None and weight.shape != label.shape:
+            raise ValueError(
+                f'{owner}: weight has the shape {tuple(weight.shape)}, but must have that of the label, '
+                f'{tuple(label.shape)}.'
+            )
+        if self.class_weight is not None and len(self.class_weight) != cls_score.shape[1]:
+            raise ValueError(
+                f'{owner}: class_weight holds {len(self.class_weight)} weights, but cls_score has '
+                f'{cls_score.shape[1]} classes.'
+            )
+
+    def _check_classes(self, label: Tensor, num_classes: int, ignore_index: int) -> None:
+        if label.numel() == 0:
+            return
+        for extreme in torch.aminmax(label):
+            if not 0 <= extreme < num_classes:
+                raise ValueError(
+                    f'{type(self).__name__}: label holds the class {int(extreme)}, but cls_score has the classes 0 to '
+                    f'{num_classes - 1} and the ignored label is {ignore_index}. Check num_classes of the head and '
+                    'the label map of the data set.'
+                )
