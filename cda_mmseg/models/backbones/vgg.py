@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from cda_mmseg.engine.checkpointing.errors import CheckpointError
 from cda_mmseg.models.backbones.vgg_weights import convert_vgg_weights
 from cda_mmseg.models.backbones.weight_files import CONFIG_KEY, read_weights
 
@@ -147,8 +148,8 @@ class VGG(BaseModule):
         """Draw the weights, then load those that ``init_cfg`` names.
 
         Raises:
-            FileNotFoundError: If a weight file does not exist or cannot be downloaded.
-            ValueError: If a weight file is damaged or is not one of this network.
+            FileNotFoundError: If a weight file does not exist.
+            CheckpointError: If a weight file cannot be fetched or read, or is not one of this network.
         """
         is_first_call = not self.is_init
         super().init_weights()
@@ -161,7 +162,7 @@ class VGG(BaseModule):
         try:
             converted, left = convert_vgg_weights(weights, self.state_dict(), len(self.features))
         except ValueError as error:
-            raise ValueError(
+            raise CheckpointError(
                 f'The initial weights {source} do not fit a VGG-{self.depth} with base_channels={self.base_channels} '
                 f'and norm_cfg={self.norm_cfg}: {error}. Change the network, or set the config key {CONFIG_KEY} to '
                 'its own weights.'

@@ -63,7 +63,7 @@ class ImageGenerator(BaseModule):
         in_channels: Sequence[int],
         in_index: Sequence[int],
         num_upsamplings: int = 3,
-        base_channels: int = 32,
+        base_channels: int = 16,
         max_channels: int = 512,
         out_channels: int = 3,
         noise_std: float = 0.1,
