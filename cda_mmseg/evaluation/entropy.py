@@ -19,10 +19,7 @@ def mean_normalized_entropy(seg_logits: Tensor, stride: int = 4) -> float:
         float: Mean of :math:`-\sum_c p_c \ln p_c / \ln C` in [0, 1]; 0 is certain, 1 is undecided.
     """
     scores = seg_logits[:, ::stride, ::stride].float()
-    if scores.shape[0] == 1:
-        foreground = scores[0]
-        entropy = torch.special.entr(foreground) + torch.special.entr(1 - foreground)
-        return float(entropy.mean()) / math.log(2)
-    log_probabilities = scores.log_softmax(dim=0)
-    entropy = -(log_probabilities.exp() * log_probabilities).sum(dim=0)
-    return float(entropy.mean()) / math.log(scores.shape[0])
+    # A binary head's single channel stands for two classes.
+    probabilities = torch.cat([scores, 1 - scores]) if scores.shape[0] == 1 else scores.softmax(dim=0)
+    entropy = torch.special.entr(probabilities).sum(dim=0)
+    return float(entropy.mean()) / math.log(len(probabilities))
