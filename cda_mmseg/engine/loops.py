@@ -65,8 +65,8 @@ class UDATrainLoop(IterBasedTrainLoop):
         dataloader (dict): Config of the source loader.
         max_iters (int): Length of the run in iterations.
         target_dataloader (dict | None): Config of the target loader; by default the config's top-level key
-            ``target_dataloader``, which stands beside ``train_dataloader`` there. It is built only for models that train
-            on the target.
+            ``target_dataloader``, which stands beside ``train_dataloader`` there. It is built only for models that
+            train on the target.
         val_begin (int): First iteration that may be validated.
         val_interval (int): Iterations between validations.
         dynamic_intervals (list[tuple[int, int]] | None): (iteration, interval) pairs that change ``val_interval``.

@@ -1,6 +1,5 @@
 """Pictures as generator and discriminator see them."""
 
-import torch
 from mmseg.models import SegDataPreProcessor
 from torch import Tensor
 
@@ -17,7 +16,7 @@ def to_pictures(images: Tensor, preprocessor: SegDataPreProcessor) -> Tensor:
     Returns:
         Tensor: Pictures (N, 3, H, W) in [-1, 1].
     """
-    if not preprocessor._enable_normalize:
-        return images / 127.5 - 1
-    # One multiplication and one addition per pixel: (x * std + mean) / 127.5 - 1.
-    return torch.addcmul(preprocessor.mean / 127.5 - 1, images, preprocessor.std / 127.5)
+    pictures = images.clone()
+    if preprocessor._enable_normalize:
+        pictures = pictures.mul_(preprocessor.std).add_(preprocessor.mean)
+    return pictures.div_(127.5).sub_(1)

@@ -42,7 +42,7 @@ class AdversarialUDASegmentor(UDASegmentor):
     Args:
         backbone (dict): Config of the backbone.
         decode_head (dict): Config of the decode head.
-        generator (dict): Config of the generator network, such as ``ImageGenerator``; its ``in_channels`` and ``in_index``
+        generator (dict): Config of the generator network, such as ``ImageGenerator``; ``in_channels`` and ``in_index``
             are the decode head's if left out.
         discriminator (dict): Config of the discriminator network, such as ``PatchGANDiscriminator``.
         loss_gan (dict): Config of the adversarial loss, such as ``GANLoss``.
