@@ -1,0 +1,33 @@
+"""What all tests share: fixed seeds, hypothesis' profile and where optional data lies."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A busy machine misses any deadline; on CI every run draws the same examples.
+settings.register_profile('cda_mmseg', deadline=None, derandomize='CI' in os.environ, print_blob=True)
+settings.load_profile('cda_mmseg')
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds():
+    """Start every test from the same random state, whichever tests ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def shared_data():
+    """Folder with optional real data beside the repository; tests that want it are skipped where it is absent."""
+    folder = REPOSITORY.parent / 'shared'
+    if not folder.is_dir():
+        pytest.skip(f'needs the data in {folder}')
+    return folder
