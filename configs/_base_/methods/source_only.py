@@ -1,0 +1,9 @@
+"""No adaptation: cross entropy on the source alone (paper: NoAdapt, FCN8s+CE)."""
+
+method = dict(
+    model=dict(
+        type='SourceOnlySegmentor',
+        decode_head=dict(loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)),
+    ),
+    optim_wrapper=dict(),
+)

@@ -1,0 +1,12 @@
+"""GAN with cross entropy on SYNTHIA to Cityscapes."""
+
+_base_ = [
+    '_base_/models/fcn8s_vgg16.py',  # network and its initial weights
+    '_base_/datasets/synthia_to_cityscapes.py',  # source and target data
+    '_base_/methods/gan_ce.py',  # players and losses
+    '_base_/schedules/adam_100k.py',  # optimizers and length
+    '_base_/default_runtime.py',  # hooks, logs, seed, distribution
+]
+
+# The method is laid over the network and the schedule; nothing reads it afterwards.
+model, optim_wrapper, method = _base_.method.model, _base_.method.optim_wrapper, None
