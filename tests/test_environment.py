@@ -149,9 +149,13 @@ def remove_and_install(remove, install):
             remove_and_install('mmseg mmsegmentation', 'mmsegmentation==1.2.2'),
         ),
         (
-            ('mmengine', 'mmcv-full', 'mmsegmentation'),
-            ['mmengine: mmengine', 'mmcv: mmcv-full', 'mmseg: mmsegmentation'],
-            f'{PIP} uninstall -y mmcv-full mmengine mmsegmentation && {INSTALL_ONEDL}',
+            (*ALL_ONEDL, 'mmcv-full'),
+            [
+                'mmengine: onedl-mmengine',
+                'mmcv: mmcv-full and onedl-mmcv (they overwrite each other)',
+                'mmseg: onedl-mmsegmentation',
+            ],
+            remove_and_install('mmcv-full onedl-mmcv', 'onedl-mmcv==2.3.6'),
         ),
         (
             ('onedl-mmengine', 'onedl-mmcv', 'acme-mmseg'),
