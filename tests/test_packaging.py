@@ -1,0 +1,147 @@
+import email
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cda_mmseg.environment import ONEDL
+from cda_mmseg.version import __version__
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REQUIREMENTS = REPOSITORY / 'requirements'
+EXTRAS = ('plots', 'tsne', 'test', 'lint')
+SOURCES = ('LICENSE', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'pyproject.toml', 'setup.py')
+FOLDERS = ('cda_mmseg', 'configs', 'requirements', 'tools')
+
+
+def read_requirements(name):
+    lines = (REQUIREMENTS / f'{name}.txt').read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith('#')]
+
+
+@pytest.fixture(scope='module')
+def pins():
+    """Distribution to the version in locked.txt."""
+    pinned = {}
+    for requirement in read_requirements('locked'):
+        [specifier] = requirement.specifier
+        assert specifier.operator == '=='
+        pinned[canonicalize_name(requirement.name)] = specifier.version
+    return pinned
+
+
+def test_locked_versions_are_complete_and_agree_with_each_other(pins):
+    asked_for = {
+        canonicalize_name(requirement.name) for name in ('runtime', *EXTRAS) for requirement in read_requirements(name)
+    }
+    for name, version in pins.items():
+        installed = distribution(name)
+        assert installed.version.partition('+')[0] == version, f'{name}: not the environment that make installs'
+        for requirement in map(Requirement, installed.requires or ()):
+            needed = canonicalize_name(requirement.name)
+            if requirement.marker is not None and not requirement.marker.evaluate({'extra': ''}):
+                continue
+            if needed == 'opencv-python':
+                needed = 'opencv-python-headless'
+            assert requirement.specifier.contains(pins[needed]), f'{name} needs {requirement}'
+            asked_for.add(needed)
+    assert set(pins) == asked_for
+
+
+def test_locked_versions_lie_within_the_bounds(pins):
+    for name in ('runtime', *EXTRAS):
+        for requirement in read_requirements(name):
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_repair_installs_the_locked_versions(pins):
+    tested = [Requirement(requirement) for requirement in ONEDL.tested.values()]
+    assert {requirement.name: str(requirement.specifier) for requirement in tested} == {
+        requirement.name: f'=={pins[requirement.name]}' for requirement in tested
+    }
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Copy of what a build reads, with what earlier builds may have left in it."""
+    folder = tmp_path / 'copy with a space'
+    folder.mkdir()
+    for name in SOURCES:
+        shutil.copy(REPOSITORY / name, folder)
+    for name in FOLDERS:
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns('.mim'))
+    for leftover in ('cda_mmseg/.mim/configs', 'build/lib/cda_mmseg/.mim/configs'):
+        (folder / leftover).mkdir(parents=True)
+        (folder / leftover / 'deleted_since.py').touch()
+    return folder
+
+
+def build(copy, kind):
+    """Build a distribution as pip does; return its path."""
+    code = f"from setuptools import build_meta; build_meta.build_{kind}('dist')"
+    subprocess.run([sys.executable, '-c', code], cwd=copy, check=True)
+    [built] = (copy / 'dist').iterdir()
+    return built
+
+
+def files_below(folder):
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts and '.mim' not in path.parts
+    }
+
+
+def test_wheel_holds_the_package_and_what_mim_looks_for(copy):
+    with zipfile.ZipFile(build(copy, 'wheel')) as wheel:
+        content = {name for name in wheel.namelist() if not name.startswith(f'cda_mmseg-{__version__}.dist-info/')}
+        licence = wheel.read(f'cda_mmseg-{__version__}.dist-info/licenses/LICENSE')
+        metadata = email.message_from_bytes(wheel.read(f'cda_mmseg-{__version__}.dist-info/METADATA'))
+        train = wheel.read('cda_mmseg/.mim/tools/train.py')
+    expected = {f'cda_mmseg/{name}' for name in files_below(REPOSITORY / 'cda_mmseg') if name.endswith('.py')}
+    for folder in ('configs', 'tools'):
+        expected |= {f'cda_mmseg/.mim/{folder}/{name}' for name in files_below(REPOSITORY / folder)}
+    assert content == expected
+    assert train == (REPOSITORY / 'tools' / 'train.py').read_bytes()
+    assert licence == (REPOSITORY / 'LICENSE').read_bytes()
+    assert (metadata['Name'], metadata['Version']) == ('cda_mmseg', __version__)
+    assert metadata['Requires-Python'] == '>=3.11'
+    requirements = [Requirement(line) for line in metadata.get_all('Requires-Dist')]
+    runtime = [requirement for requirement in requirements if requirement.marker is None]
+    assert {requirement.name for requirement in runtime} == {
+        'torch',
+        'numpy',
+        'onedl-mmengine',
+        'onedl-mmcv',
+        'onedl-mmsegmentation',
+    }
+    for requirement in runtime:
+        assert sorted(specifier.operator for specifier in requirement.specifier) == ['<', '>=']
+    assert set(metadata.get_all('Provides-Extra')) == set(EXTRAS)
+
+
+def test_editable_install_links_what_mim_looks_for(copy):
+    build(copy, 'editable')
+    mim = copy / 'cda_mmseg' / '.mim'
+    assert {path.name: path.resolve() for path in mim.iterdir()} == {
+        'configs': copy / 'configs',
+        'tools': copy / 'tools',
+    }
+    assert all(not path.readlink().is_absolute() for path in mim.iterdir())
+
+
+def test_source_distribution_builds_the_same_wheel(copy, tmp_path):
+    archive = build(copy, 'sdist')
+    shutil.unpack_archive(archive, tmp_path, filter='data')
+    [unpacked] = tmp_path.glob(f'cda_mmseg-{__version__}')
+    with zipfile.ZipFile(build(unpacked, 'wheel')) as wheel:
+        from_archive = set(wheel.namelist())
+    shutil.rmtree(copy / 'dist')
+    with zipfile.ZipFile(build(copy, 'wheel')) as wheel:
+        assert from_archive == set(wheel.namelist())
