@@ -21,7 +21,7 @@ from cda_mmseg.models.losses.pixel_loss import PixelLoss
 
 TAYLOR_WEIGHT = 5 * math.e**3
 HALF_WEIGHT = 136.16737933667960
-BETA = 60.251289060672516
+BETA = 60.251289060516722
 
 _DEFAULT_WEIGHTS = {0.5: HALF_WEIGHT, 1 / math.e: TAYLOR_WEIGHT}
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 # Score elements worked on at a time on a CPU: 4 MiB in float32 stay in the cache from the first pass to the last.
 # An accelerator gets everything at once, since it hides memory latency and pays for launches.
@@ -39,7 +39,7 @@ def pixel_losses(scores: Tensor, label: Tensor, ignored: Tensor, rule: LossRule)
 
     Returns:
         Tensor: Loss of each pixel, (N, P), float32 or float64, exactly 0 at ignored pixels. It can be differentiated
-        once with respect to ``scores``.
+        once with respect to ``scores``; a second time raises RuntimeError.
     """
     return _PixelLosses.apply(scores, label, ignored, rule)
 
@@ -77,19 +77,39 @@ class _PixelLosses(torch.autograd.Function):
         return value.masked_fill_(ignored, 0).squeeze(1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
-        scores, label, highest, others, slope = ctx.saved_tensors
-        slope = slope * grad_output.unsqueeze(1)
-        share = slope / others
-        slope.neg_()
-        grad = torch.empty_like(scores)
-        for chunk in _chunks(scores):
-            # float16 and bfloat16 gradients are computed in float32 first.
-            out = grad[:, :, chunk] if grad.dtype == slope.dtype else None
-            part = torch.sub(scores[:, :, chunk], highest[:, :, chunk], out=out).exp_().mul_(share[:, :, chunk])
-            # At the labelled class the exponential may have overflowed; it is overwritten here.
-            part.scatter_(1, label[:, :, chunk], slope[:, :, chunk])
-            if out is None:
-                grad[:, :, chunk] = part
+        grad = _scores_gradient(*ctx.saved_tensors, grad_output)
+        if torch.is_grad_enabled():  # create_graph=True
+            grad = _OnceDifferentiable.apply(grad, ctx.saved_tensors[0])
         return grad, None, None, None
+
+
+@torch.no_grad()
+def _scores_gradient(
+    scores: Tensor, label: Tensor, highest: Tensor, others: Tensor, slope: Tensor, grad_output: Tensor
+) -> Tensor:
+    slope = slope * grad_output.unsqueeze(1)
+    share = slope / others
+    slope.neg_()
+    grad = torch.empty_like(scores)
+    for chunk in _chunks(scores):
+        # float16 and bfloat16 gradients are computed in float32 first.
+        out = grad[:, :, chunk] if grad.dtype == slope.dtype else None
+        part = torch.sub(scores[:, :, chunk], highest[:, :, chunk], out=out).exp_().mul_(share[:, :, chunk])
+        # At the labelled class the exponential may have overflowed; it is overwritten here.
+        part.scatter_(1, label[:, :, chunk], slope[:, :, chunk])
+        if out is None:
+            grad[:, :, chunk] = part
+    return grad
+
+
+class _OnceDifferentiable(torch.autograd.Function):
+    """Refuses a second derivative; torch's once_differentiable lets one with a constant factor pass as zero."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, grad: Tensor, scores: Tensor) -> Tensor:
+        return grad.view_as(grad)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad_output: Tensor) -> tuple[None, None]:
+        raise RuntimeError('The losses of cda_mmseg that use a fused gradient cannot be differentiated a second time.')

@@ -1,5 +1,6 @@
 """What all losses of the labelled class's probability share: mmseg's contract, masking, weights and reduction."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -18,9 +19,9 @@ class PixelLoss(nn.Module, ABC):
     """Compute a segmentation loss that is a function of the labelled class's softmax probability at each pixel.
 
     A subclass gives the function and its derivative in :meth:`value_and_slope`. Everything is computed in float32 (in
-    float64 for float64 scores), also inside autocast, with one fused forward and backward pass. Value and gradient are
-    finite for all finite scores of reasonable size (tested up to ±1e4), and exactly 0 for pictures without a labelled
-    pixel. The gradient cannot be differentiated again.
+    float64 for float64 scores), also inside autocast, with one fused forward and backward pass; the gradient has the
+    type of the scores. Value and gradient are finite for all finite scores of reasonable size (tested up to ±1e4), and
+    exactly 0 for pictures without a labelled pixel. The gradient cannot be differentiated again.
 
     Args:
         loss_weight (float): Factor λ of the whole loss, at least 0. Defaults to 1.0.
@@ -88,10 +89,11 @@ class PixelLoss(nn.Module, ABC):
             Tensor: The losses, (N, ...), float32 or float64, 0 at ignored pixels.
         """
         num_samples, num_classes = cls_score.shape[:2]
+        num_pixels = math.prod(cls_score.shape[2:])
         losses = pixel_losses(
-            cls_score.reshape(num_samples, num_classes, -1),
-            label.reshape(num_samples, -1),
-            ignored.reshape(num_samples, -1),
+            cls_score.reshape(num_samples, num_classes, num_pixels),
+            label.reshape(num_samples, num_pixels),
+            ignored.reshape(num_samples, num_pixels),
             self.value_and_slope,
         )
         return losses.view(label.shape)
