@@ -28,7 +28,7 @@ class SourceDataset(BaseSegDataset):
 
     Args:
         data_root (str): Folder that holds the two prefixes.
-        data_prefix (dict, optional): ``img_path`` and ``seg_map_path`` below ``data_root``; the official ones by default.
+        data_prefix (dict, optional): ``img_path`` and ``seg_map_path`` below ``data_root``; official by default.
         part (str): ``'train'`` or ``'monitor'``.
         monitor_size (int): Number of images in the monitor sample.
         holdout (bool): Whether the monitor sample is left out of ``part='train'``.
