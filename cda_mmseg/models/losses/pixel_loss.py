@@ -19,9 +19,10 @@ class PixelLoss(nn.Module, ABC):
     """Compute a segmentation loss that is a function of the labelled class's softmax probability at each pixel.
 
     A subclass gives the function and its derivative in :meth:`value_and_slope`. Everything is computed in float32 (in
-    float64 for float64 scores), also inside autocast, with one fused forward and backward pass; the gradient has the
-    type of the scores. Value and gradient are finite for all finite scores of reasonable size (tested up to ±1e4), and
-    exactly 0 for pictures without a labelled pixel. The gradient cannot be differentiated again.
+    float64 for float64 scores), also inside autocast, with one fused forward and backward pass. Value and gradient
+    are finite for scores up to ±1e4 and beyond, and exactly 0 for pictures without a labelled pixel. float16 scores get
+    a float16 gradient, where the largest gradients overflow to infinity, as gradient scalers expect. The gradient
+    cannot be differentiated again.
 
     Args:
         loss_weight (float): Factor λ of the whole loss, at least 0. Defaults to 1.0.

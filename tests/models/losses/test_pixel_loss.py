@@ -68,7 +68,12 @@ def test_extreme_scores_stay_finite(name, dtype, size):
     label = torch.zeros(500, dtype=torch.int64)
     value, gradient = value_and_gradient(build(name), scores, label)
     assert value.dtype == torch.float32 and gradient.dtype == dtype
-    assert value.isfinite() and gradient.isfinite().all()
+    assert value.isfinite()
+    if dtype == torch.float16 and 'weighted' in name:
+        # 4e9 / 500 is no float16; that overflow must stay visible, because gradient scalers look for it.
+        assert gradient.isinf().any()
+        return
+    assert gradient.isfinite().all()
     sums, largest = gradient.float().sum(1).abs(), gradient.float().abs().amax(1)
     assert (sums <= 2 * torch.finfo(dtype).eps * largest + 1e-6).all()
 
