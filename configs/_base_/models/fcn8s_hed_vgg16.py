@@ -1,0 +1,19 @@
+"""FCN8s on the convolutions of HED's VGG16 (ImageNet, then edge detection), narrow fc layers: trains on a CPU."""
+
+model = dict(
+    # HED's input: BGR in 0..255 less the mean.
+    data_preprocessor=dict(
+        type='SegDataPreProcessor', mean=[104.007, 116.669, 122.679], std=[1.0, 1.0, 1.0], size=(96, 128)
+    ),
+    backbone=dict(
+        type='VGG',
+        depth=16,
+        fc_channels=512,
+        init_cfg=dict(type='Pretrained', checkpoint='pretrained/vgg16_features_hed_fp16.pth'),
+    ),
+    # Skip scales for features of pixels in 0..255.
+    decode_head=dict(
+        type='FCN8sHead', in_channels=[256, 512, 512], in_index=[0, 1, 2], skip_scales=(0.0001, 0.01), num_classes=6
+    ),
+    test_cfg=dict(mode='whole'),
+)
