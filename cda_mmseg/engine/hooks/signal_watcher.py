@@ -1,0 +1,114 @@
+"""Notice signals, whatever the main thread is doing."""
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType
+
+# Launchers often deliver one request twice: to the process group and through the launcher.
+SECOND_SIGNAL_AFTER = 2.0
+
+
+class SignalWatcher:
+    """Note a first signal, obey a second one at once, and give up when a time limit has passed.
+
+    Python runs signal handlers in the main thread between two instructions, so one that waits inside a collective
+    operation for a process that has died never gets to them. But the interpreter's wake-up descriptor is written to at
+    once, and a thread reads it.
+
+    Forked children (data loader workers) leave SIGINT, which a terminal sends to all of a group, to their parent.
+
+    Args:
+        signals (tuple[signal.Signals, ...]): What to watch for.
+        time_limit (float | None): Seconds from the first signal to :meth:`disarm`; then the process exits. None for no
+            limit.
+    """
+
+    def __init__(self, signals: tuple[signal.Signals, ...], time_limit: float | None) -> None:
+        self.signals = signals
+        self.time_limit = time_limit
+        self.received: signal.Signals | None = None
+        self._received_at = 0.0
+        self._armed = True
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._former_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._former_handlers = {number: signal.signal(number, self._handle) for number in signals}
+        os.register_at_fork(after_in_child=self._release_in_child)
+        self._thread = threading.Thread(target=self._watch, name='signal watcher', daemon=True)
+        self._thread.start()
+
+    def disarm(self) -> None:
+        """Lift the time limit: from here on the process ends by itself."""
+        self._armed = False
+        self._writer.send(b'\0')
+
+    def close(self) -> None:
+        """Give the signals back to their former handlers."""
+        if not self._former_handlers:
+            return
+        for number, handler in self._former_handlers.items():
+            signal.signal(number, handler)
+        self._former_handlers = {}
+        signal.set_wakeup_fd(self._former_descriptor)
+        self._writer.close()
+        self._thread.join()
+        self._reader.close()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """Take the place of the default handler, which would end the process; the thread has the work.
+
+        Args:
+            number (int): The signal.
+            frame (FrameType | None): Where it arrived.
+        """
+
+    def _watch(self) -> None:
+        """Read signal numbers until the descriptor closes."""
+        while True:
+            readable, _, _ = select.select([self._reader], [], [], self._time_left())
+            if not readable:
+                self._exit(f'No agreement with the other processes within {self.time_limit} s: they may be dead.')
+            numbers = self._reader.recv(64)
+            if not numbers:
+                return
+            for number in set(numbers) & set(self.signals):
+                if self.received is None:
+                    self._received_at = time.monotonic()
+                    self.received = signal.Signals(number)
+                elif time.monotonic() - self._received_at > SECOND_SIGNAL_AFTER:
+                    self._exit('Second signal.')
+
+    def _time_left(self) -> float | None:
+        """Tell how long to wait for the next event.
+
+        Returns:
+            float | None: Seconds; None for ever.
+        """
+        if self.received is None or self.time_limit is None or not self._armed:
+            return None
+        return max(0.0, self._received_at + self.time_limit - time.monotonic())
+
+    def _exit(self, reason: str) -> None:
+        """End the process here and now.
+
+        Args:
+            reason (str): Why.
+        """
+        sys.stderr.write(f'{reason} Exiting without saving; the last checkpoint stands.\n')
+        sys.stderr.flush()
+        # the main thread may be stuck for good, so no orderly end is possible
+        os._exit(128 + self.received)
+
+    def _release_in_child(self) -> None:
+        """Let a forked child take no part: it shares the descriptor, and its signals would count as the parent's."""
+        if not self._former_handlers:
+            return
+        signal.set_wakeup_fd(-1)
+        for number in self._former_handlers:
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+        self._former_handlers = {}

@@ -1,0 +1,343 @@
+"""A small real run, two optimizers and all, that child processes of the tests train, are killed in, and resume."""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from multiprocessing import forkserver, get_context
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import matplotlib.pyplot  # noqa: F401
+import torch
+import torch._dynamo
+import torch.distributed as dist
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel, MMDistributedDataParallel
+from mmengine.runner import Runner
+from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from torch.utils.data import Dataset
+
+import cda_mmseg  # noqa: F401
+from cda_mmseg.engine.checkpointing import find_resume_point, install_safe_loader
+from cda_mmseg.engine.optim import PlayerOptimWrapperDict
+
+# children fork from a server that has imported all of this once; pyplot and dynamo are imported late by a run, slowly
+CONTEXT = get_context('forkserver')
+
+PR_SET_PDEATHSIG = 1
+
+
+@DATASETS.register_module()
+class ToyDataset(Dataset):
+    metainfo = dict(classes=('a', 'b'))
+
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        return torch.randn(4, generator=generator), torch.randn(1, generator=generator)
+
+
+@MODELS.register_module()
+class ToyModel(BaseModel):
+    """Two players, each with an optimizer; ``ballast`` makes the checkpoint large."""
+
+    def __init__(self, ballast=0):
+        super().__init__()
+        self.first = torch.nn.Linear(4, 3)
+        self.second = torch.nn.Linear(3, 1)
+        self.register_buffer('ballast', torch.zeros(ballast))
+
+    def forward(self, inputs, labels, mode='loss'):
+        features = self.first(inputs)
+        if mode == 'first':
+            return (features - inputs.mean(1, keepdim=True)).square().mean()
+        loss = (self.second(features) - labels).square().mean()
+        return [dict(score=float(loss)) for _ in range(len(inputs))] if mode == 'predict' else loss
+
+    def train_step(self, data, optim_wrapper):
+        losses = {}
+        for player, mode in (('first', 'first'), ('second', 'loss')):
+            others = self.second if player == 'first' else self.first
+            others.requires_grad_(False)
+            with optim_wrapper[player].optim_context(self):
+                losses[f'{player}_loss'] = self(*data, mode=mode)
+            optim_wrapper[player].update_params(losses[f'{player}_loss'])
+            others.requires_grad_(True)
+        return losses
+
+    def val_step(self, data):
+        return self(*data, mode='predict')
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class ToyOptimizers:
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+        self.accumulative_counts = optim_wrapper_cfg['accumulative_counts']
+
+    def __call__(self, model):
+        from mmengine.optim import OptimWrapper
+
+        model = getattr(model, 'module', model)
+        return PlayerOptimWrapperDict(
+            **{
+                name: OptimWrapper(optimizer(getattr(model, name).parameters()), self.accumulative_counts)
+                for name, optimizer in (
+                    ('first', lambda parameters: torch.optim.Adam(parameters, lr=0.03)),
+                    ('second', lambda parameters: torch.optim.SGD(parameters, lr=0.02, momentum=0.9)),
+                )
+            }
+        )
+
+
+@METRICS.register_module()
+class ToyScore(BaseMetric):
+    default_prefix = 'target'
+
+    def process(self, data_batch, data_samples):
+        self.results += [sample['score'] for sample in data_samples]
+
+    def compute_metrics(self, results):
+        return dict(mIoU=-sum(results) / len(results))
+
+
+class AtMoment(Hook):
+    """Act at one moment of a run."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, stage, iteration):
+        self.moment = (stage, iteration)
+
+    def act(self, runner):
+        raise NotImplementedError
+
+    def _at(self, stage, runner, iteration):
+        if (stage, iteration) == self.moment:
+            self.act(runner)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self._at('before_train_iter', runner, runner.iter + 1)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self._at('after_train_iter', runner, runner.iter + 1)
+
+    def before_val(self, runner):
+        self._at('before_val', runner, runner.iter)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self._at('after_val_iter', runner, runner.iter)
+
+    def after_val(self, runner):
+        self._at('after_val', runner, runner.iter)
+
+
+@HOOKS.register_module()
+class PauseAt(AtMoment):
+    """Touch the file ``paused`` and wait, so that the parent can do something at exactly this moment."""
+
+    def __init__(self, stage, iteration, rank=0, seconds=60.0):
+        super().__init__(stage, iteration)
+        self.rank, self.seconds = rank, seconds
+
+    def act(self, runner):
+        if int(os.environ.get('RANK', 0)) == self.rank:
+            Path(runner.work_dir, 'paused').touch()
+            deadline = time.monotonic() + self.seconds
+            while time.monotonic() < deadline and Path(runner.work_dir, 'paused').exists():
+                time.sleep(0.005)
+
+
+@HOOKS.register_module()
+class BlockAt(AtMoment):
+    """Wait in a system call that signal handlers do not get through to."""
+
+    def act(self, runner):
+        Path(runner.work_dir, 'paused').touch()
+        ctypes.CDLL(None).usleep.restype = ctypes.c_int
+        for _ in range(60):
+            ctypes.CDLL(None).usleep(999_999)
+
+
+@HOOKS.register_module()
+class LimitFileSizeAt(AtMoment):
+    def act(self, runner):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
+
+
+@HOOKS.register_module()
+class ForbidWritingAt(AtMoment):
+    def act(self, runner):
+        os.chmod(runner.work_dir, 0o555)
+        try:
+            Path(runner.work_dir, 'probe').touch()
+        except PermissionError:
+            Path(runner.work_dir, 'log', 'refused').touch()
+
+
+@HOOKS.register_module()
+class SamplesConsumed(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        runner.message_hub.update_info('samples_consumed', dict(source=4 * (runner.iter + 1)))
+
+
+def build_runner(
+    work_dir,
+    max_iters=20,
+    val_interval=5,
+    checkpoint=None,
+    hooks=(),
+    resume=False,
+    load_from=None,
+    ballast=0,
+    accumulative_counts=1,
+    num_workers=0,
+    dynamic_intervals=None,
+    log_processor=None,
+    seed=7,
+    checkpoint_type='AtomicCheckpointHook',
+    wrap=False,
+):
+    """Build a runner as a tool would; ``resume`` goes on from the newest checkpoint if there is one."""
+    work_dir = str(work_dir)
+    point = find_resume_point(work_dir) if resume else None
+    model = dict(type='ToyModel', ballast=ballast)
+    if wrap:
+        torch.manual_seed(seed)
+        model = MMDistributedDataParallel(MODELS.build(model), device_ids=None)
+        model.train_step = model.module.train_step
+    return Runner(
+        model=model,
+        work_dir=work_dir,
+        train_dataloader=dict(
+            dataset=dict(type='ToyDataset'),
+            batch_size=4,
+            num_workers=num_workers,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='InfiniteSampler', shuffle=True),
+        ),
+        val_dataloader=dict(
+            dataset=dict(type='ToyDataset'),
+            batch_size=4,
+            num_workers=0,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
+        train_cfg=dict(
+            type='IterBasedTrainLoop',
+            max_iters=max_iters,
+            val_interval=val_interval,
+            dynamic_intervals=dynamic_intervals,
+        ),
+        val_cfg=dict(),
+        val_evaluator=dict(type='ToyScore'),
+        optim_wrapper=dict(constructor='ToyOptimizers', accumulative_counts=accumulative_counts),
+        param_scheduler=dict(type='PolyLR', eta_min=1e-4, power=0.9, by_epoch=False, begin=0, end=max_iters),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
+            checkpoint=dict(type=checkpoint_type, by_epoch=False, **{'interval': 5, **(checkpoint or {})}),
+        ),
+        custom_hooks=list(hooks),
+        log_processor=log_processor or dict(by_epoch=False),
+        load_from=point.path if point else load_from,
+        resume=point is not None,
+        randomness=dict(seed=seed),
+        default_scope='mmseg',
+        log_level='INFO',
+        experiment_name=f'{Path(work_dir).name}_{time.time_ns()}',
+    )
+
+
+def train(work_dir, **settings):
+    """Train in this process."""
+    install_safe_loader()
+    runner = build_runner(work_dir, **settings)
+    runner.train()
+    return runner
+
+
+def _child(work_dir, rank, world_size, as_nobody, settings):
+    """Train in a child process whose errors end up in ``log/stderr.<rank>``."""
+    # no child outlives the tests
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    log = os.open(os.path.join(work_dir, 'log', f'stderr.{rank}'), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if as_nobody and os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    os.environ['RANK'] = str(rank)
+    if world_size > 1:
+        dist.init_process_group('gloo', f'file://{work_dir}/log/rendezvous', rank=rank, world_size=world_size)
+    try:
+        train(work_dir, **settings)
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _start_server():
+    """Start the process that the children fork from, once."""
+    former = os.environ.get('PYTHONPATH')
+    # Python 3.11's server takes no notice of sys.path, and skips what it cannot import
+    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(Path(__file__).parent), former]))
+    CONTEXT.set_forkserver_preload(['toy_training'])
+    forkserver.ensure_running()
+    if former is None:
+        del os.environ['PYTHONPATH']
+    else:
+        os.environ['PYTHONPATH'] = former
+
+
+def start(work_dir, rank=0, world_size=1, as_nobody=False, **settings) -> ForkServerProcess:
+    """Start a child process that trains."""
+    work_dir = Path(work_dir)
+    (work_dir / 'log').mkdir(parents=True, exist_ok=True)
+    if as_nobody:
+        for folder in (work_dir, work_dir / 'log'):
+            os.chmod(folder, 0o777)
+    _start_server()
+    arguments = (str(work_dir), rank, world_size, as_nobody, {'wrap': world_size > 1, **settings})
+    process = CONTEXT.Process(target=_child, args=arguments)
+    process.start()
+    return process
+
+
+def finish(process, timeout=60) -> int:
+    """Wait for a child and return its exit code."""
+    process.join(timeout)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise TimeoutError('The child did not end.')
+    return process.exitcode
+
+
+def wait_for(path, process=None, timeout=60) -> Path:
+    """Wait until a file exists."""
+    deadline = time.monotonic() + timeout
+    path = Path(path)
+    while not path.exists():
+        if process is not None and not process.is_alive():
+            raise RuntimeError(f'The child ended with {process.exitcode} before {path} appeared.')
+        if time.monotonic() > deadline:
+            raise TimeoutError(f'{path} did not appear.')
+        time.sleep(0.0005)
+    return path
+
+
+def errors(work_dir, rank=0) -> str:
+    """Read what a child wrote to its standard error."""
+    return Path(work_dir, 'log', f'stderr.{rank}').read_text()
