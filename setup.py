@@ -42,7 +42,6 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    license_files=['LICENSE'],
     keywords=['semantic segmentation', 'unsupervised domain adaptation', 'mmsegmentation', 'conservative loss'],
     classifiers=[
         'Development Status :: 3 - Alpha',
