@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from cda_mmseg.datasets.worlds import write_world
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # A busy machine misses any deadline; on CI every run draws the same examples.
@@ -30,4 +32,18 @@ def shared_data():
     folder = REPOSITORY.parent / 'shared'
     if not folder.is_dir():
         pytest.skip(f'needs the data in {folder}')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def smoke_worlds(tmp_path_factory):
+    """Folder to start smoke-sized configs in: it has the built-in worlds where their data roots point.
+
+    It is shared by all tests of the session, so nothing else may be written into it.
+    """
+    folder = tmp_path_factory.mktemp('smoke_worlds')
+    for pair in ('gta2city', 'synthia2city'):
+        write_world(
+            folder / 'data' / 'worlds' / f'smoke_{pair}', pair, size=(64, 32), source=8, target_train=8, target_val=4
+        )
     return folder

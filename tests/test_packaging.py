@@ -1,7 +1,9 @@
 import email
+import os
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
@@ -145,3 +147,44 @@ def test_source_distribution_builds_the_same_wheel(copy, tmp_path):
     shutil.rmtree(copy / 'dist')
     with zipfile.ZipFile(build(copy, 'wheel')) as wheel:
         assert from_archive == set(wheel.namelist())
+
+
+@pytest.mark.campaign
+def test_installed_wheel_trains_in_a_clean_environment(copy, smoke_worlds, tmp_path):
+    venv.create(tmp_path / 'venv', with_pip=True)
+    python = tmp_path / 'venv' / 'bin' / 'python'
+    outside = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+
+    def run(*command):
+        # The worlds' folder has no cda_mmseg in it: what is imported is what was installed.
+        return subprocess.run(
+            [str(python), *command], cwd=smoke_worlds, env=outside, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    run('-m', 'pip', 'install', '--constraint', str(REQUIREMENTS / 'locked.txt'), str(build(copy, 'wheel')))
+    run('-m', 'pip', 'check')
+    # As the README says for machines without libGL, which this one may be.
+    headless = next(str(requirement) for requirement in read_requirements('locked') if 'headless' in requirement.name)
+    run('-m', 'pip', 'uninstall', '-y', 'opencv-python')
+    run('-m', 'pip', 'install', headless)
+
+    [mim] = (tmp_path / 'venv').glob('lib/python*/site-packages/cda_mmseg/.mim')
+    work_dir = tmp_path / 'run'
+    printed = run(
+        str(mim / 'tools' / 'train.py'),
+        str(mim / 'configs' / 'smoke' / 'cl_gta2city.py'),
+        f'--work-dir={work_dir}',
+        '--cfg-options',
+        'train_cfg.max_iters=2',
+        'train_cfg.val_interval=2',
+    )
+    assert 'target/mIoU' in printed
+    checkpoint = work_dir / 'iter_2.pth'
+    assert checkpoint.is_file()
+    printed = run(
+        str(mim / 'tools' / 'test.py'),
+        str(mim / 'configs' / 'smoke' / 'cl_gta2city.py'),
+        str(checkpoint),
+        f'--work-dir={tmp_path / "scores"}',
+    )
+    assert 'target/mIoU' in printed
