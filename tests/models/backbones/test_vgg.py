@@ -191,6 +191,8 @@ def test_initial_weights_keep_the_size_of_activations():
     vgg.init_weights()
     maps = vgg.eval()(torch.randn(4, 3, 224, 224))
     assert all(0.2 < m.square().mean().sqrt() < 5 for m in maps)
+    # He's rule for the forward pass, where fan-in and fan-out differ.
+    assert vgg.fc.fc6.weight.std().item() == pytest.approx((2 / (128 * 49)) ** 0.5, rel=0.01)
     assert not any(p.any() for name, p in vgg.named_parameters() if name.endswith('bias'))
 
 

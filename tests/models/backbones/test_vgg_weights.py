@@ -147,6 +147,7 @@ def test_backbone_of_a_segmentors_checkpoint_loads_by_its_prefix(tmp_path, log):
     torch.manual_seed(0)
     trained = VGG(base_channels=4, fc_channels=32)
     state = {f'backbone.{key}': value for key, value in trained.state_dict().items()}
+    state |= {f'opponent.{key}': value + 1 for key, value in trained.state_dict().items()}
     head = FCN8sHead([16, 32, 32], num_classes=3).state_dict()
     state |= {f'decode_head.{key}': value for key, value in head.items()}
     path = saved(dict(state_dict=state, meta=dict(iter=3)), tmp_path / 'iter_3.pth')
@@ -155,6 +156,13 @@ def test_backbone_of_a_segmentors_checkpoint_loads_by_its_prefix(tmp_path, log):
     vgg.init_weights()
     assert all(torch.equal(value, trained.state_dict()[key]) for key, value in vgg.state_dict().items())
     assert 'random' not in log.getvalue()
+
+
+def test_a_second_initialisation_loads_nothing(tmp_path):
+    vgg = loaded(saved(TorchvisionVGG(16, base=4, hidden=32).state_dict(), tmp_path / 'vgg16.pth'))
+    vgg.features[0].weight.data.fill_(7)
+    vgg.init_weights()
+    assert (vgg.features[0].weight == 7).all()
 
 
 def test_segmentor_initialises_the_backbone_from_its_file(tmp_path):

@@ -220,7 +220,7 @@ def test_dead_and_half_precision_maps_stay_finite():
     generator(maps, (64, 64)).sum().backward()
     assert all(m.grad.isfinite().all() for m in maps)
     # The squares of these overflow half precision.
-    halves = generator.eval().embed([(1000 * m.detach()).half() for m in maps])
+    halves = generator.eval().embed([(1e4 * m.detach()).half() for m in maps])
     assert halves[0].square().mean().item() == pytest.approx(1, rel=0.01)
     assert halves[0].dtype == torch.float16
 
@@ -246,6 +246,39 @@ def test_recomputing_steps_changes_no_bit():
         picture.square().sum().backward()
         results.append([picture, *(m.grad for m in maps), *(p.grad for p in generator.parameters()), torch.rand(3)])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_recomputing_steps_keeps_less_for_the_backward_pass():
+    def kept_bytes(with_cp):
+        storages = {}
+        generator = small_generator(with_cp=with_cp)
+
+        def pack(tensor):
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        maps = maps_of(128, 128)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            picture = generator(maps, (128, 128))
+        return sum(storages.values()), picture
+
+    assert kept_bytes(True)[0] < 0.6 * kept_bytes(False)[0]
+
+
+def test_dropout_follows_each_fusion_in_training_only():
+    torch.manual_seed(0)
+    generator = small_generator(dropout=0.25, norm_cfg=None)
+    for block in generator.fusions:
+        block.conv.bias.data.fill_(1e4)
+    dropped = []
+    generator.dropout.register_forward_hook(
+        lambda module, inputs, output: dropped.append((tuple(output.shape[1:]), (output == 0).double().mean().item()))
+    )
+    generator.train()(maps_of(512, 512), (512, 512))
+    assert [shape for shape, _ in dropped] == [(64, 32, 32), (32, 64, 64)]
+    assert all(share == pytest.approx(0.25, abs=0.01) for _, share in dropped)
+    generator.eval()(maps_of(512, 512), (512, 512))
+    assert [share for _, share in dropped[2:]] == [0, 0]
 
 
 def test_default_generator_costs_at_most_a_third_of_the_encoder():
