@@ -269,7 +269,8 @@ def test_dropout_follows_each_fusion_in_training_only():
     torch.manual_seed(0)
     generator = small_generator(dropout=0.25, norm_cfg=None)
     for block in generator.fusions:
-        block.conv.bias.data.fill_(1e4)
+        nn.init.zeros_(block.conv.weight)
+        nn.init.ones_(block.conv.bias)
     dropped = []
     generator.dropout.register_forward_hook(
         lambda module, inputs, output: dropped.append((tuple(output.shape[1:]), (output == 0).double().mean().item()))
