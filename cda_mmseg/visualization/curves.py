@@ -1,10 +1,10 @@
 """Plot how scores and losses move during training."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-import numpy as np
 from mmengine.config import Config
 from scipy.ndimage import uniform_filter1d
 
@@ -180,7 +180,8 @@ def find_warm_start_end(config: Config) -> int | None:
         item = stack.pop()
         if isinstance(item, Mapping):
             if item.get('type') == 'WarmStartLoss':
-                return int(np.ceil(item.get('warm_fraction', 0.5) * config.train_cfg.max_iters))
+                # The same rounding as in WarmStartLoss.
+                return math.ceil(item.get('warm_fraction', 0.5) * config.train_cfg.max_iters - 1e-6)
             stack.extend(item.values())
         elif isinstance(item, Sequence) and not isinstance(item, str):
             stack.extend(item)

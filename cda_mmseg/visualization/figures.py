@@ -68,5 +68,5 @@ def save_figure(
         for file in files:
             # Without a date in it, the same figure gives the same file.
             metadata = {'.svg': {'Date': None}, '.pdf': {'CreationDate': None}}.get(file.suffix)
-            figure.savefig(file, dpi=dpi, metadata=metadata)
+            figure.savefig(file, dpi=dpi, metadata=metadata, bbox_inches='tight')
     return files

@@ -79,8 +79,10 @@ def plot_panel(rows: Sequence[PanelRow], classes: Sequence[str], palette: Sequen
 
     cell_width = 1.9
     heights = [cell_width * row.image.shape[0] / row.image.shape[1] for row in rows]
-    legend_lines = -(-len(classes) // 6) + 1
-    figure = new_figure(cell_width * len(titles) + 0.3, sum(heights) + 0.1 * len(rows) + 0.3 + 0.18 * legend_lines)
+    legend_lines = -(-len(classes) // (len(titles) + 2)) + 1
+    figure = new_figure(cell_width * len(titles) + 0.3, sum(heights) + 0.05 * len(rows) + 0.3 + 0.18 * legend_lines)
+    # The layout for cells whose aspect is fixed: it closes the gaps between them.
+    figure.set_layout_engine('compressed')
     from matplotlib import rc_context
     from matplotlib.patches import Patch
 
@@ -93,12 +95,14 @@ def plot_panel(rows: Sequence[PanelRow], classes: Sequence[str], palette: Sequen
             pictures = [row.image, *(None if ids is None else color_classes(ids, palette) for ids in maps)]
             if with_reconstruction:
                 pictures.append(row.reconstruction)
-            for cell, picture in zip(cells, pictures, strict=True):
+            for cell, picture, title in zip(cells, pictures, titles, strict=True):
                 cell.set(xticks=[], yticks=[])
                 cell.grid(False)
                 cell.spines[:].set_visible(False)
                 if picture is None:
-                    cell.text(0.5, 0.5, 'none', transform=cell.transAxes, ha='center', va='center', color='#666666')
+                    cell.text(
+                        0.5, 0.5, f'no {title}', transform=cell.transAxes, ha='center', va='center', color='#666666'
+                    )
                 else:
                     cell.imshow(_shrink(picture), interpolation='nearest')
             cells[0].set_ylabel(row.domain)

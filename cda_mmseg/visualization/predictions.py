@@ -112,6 +112,6 @@ def _reconstruct(model: BaseSegmentor, item: dict) -> np.ndarray | None:
     height, width = sample.img_shape[:2]
     picture = ((picture[:, :height, :width].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     # mmcv loads BGR, so the network works in RGB where its preprocessor converts, in BGR otherwise.
-    if not model.data_preprocessor.channel_conversion:
+    if not model.cfg.model.data_preprocessor.get('bgr_to_rgb', False):
         picture = picture.flip(0)
     return picture.permute(1, 2, 0).cpu().numpy()

@@ -289,9 +289,20 @@ def test_a_real_validation_logs_every_class_and_prints_the_means(tmp_path):
             model=dict(
                 type='EncoderDecoder',
                 data_preprocessor=dict(type='SegDataPreProcessor', mean=[0] * 3, std=[255] * 3),
-                backbone=dict(type='MobileNetV2', widen_factor=0.1, out_indices=(0, 1)),
+                backbone=dict(
+                    type='UNet',
+                    base_channels=4,
+                    num_stages=2,
+                    strides=(1, 1),
+                    enc_num_convs=(1, 1),
+                    dec_num_convs=(1,),
+                    downsamples=(True,),
+                    enc_dilations=(1, 1),
+                    dec_dilations=(1,),
+                    norm_eval=True,
+                ),
                 decode_head=dict(
-                    type='FCNHead', in_channels=8, in_index=1, channels=4, num_convs=1, num_classes=len(classes)
+                    type='FCNHead', in_channels=4, in_index=1, channels=4, num_convs=1, num_classes=len(classes)
                 ),
                 test_cfg=dict(mode='whole'),
             ),

@@ -1,0 +1,148 @@
+import builtins
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from cda_mmseg.visualization.curves import (
+    find_warm_start_end,
+    group_training_names,
+    plot_domain_curves,
+    plot_training_curves,
+)
+from cda_mmseg.visualization.figures import COLORS, new_figure, save_figure
+from cda_mmseg.visualization.run_log import RunLog, Series
+
+
+def series(values, step=100):
+    return Series(np.arange(step, step * len(values) + 1, step), np.array(values, dtype=float))
+
+
+def make_run(name, target=(10, 30, 20), source=(20, 40, 60), **training):
+    validation = {'source/mIoU': series(source)}
+    if target:
+        validation['target/mIoU'] = series(target)
+    return RunLog(name, {key.replace('__', '.'): series(values, 10) for key, values in training.items()}, validation)
+
+
+def lines_by_label(axes):
+    return {line.get_label(): line for line in axes.lines if not line.get_label().startswith('_')}
+
+
+def legend_texts(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_curves_show_the_logged_numbers(tmp_path):
+    runs = [make_run('source only'), make_run('adapted', target=(11, 12, 33))]
+    figure = plot_domain_curves(runs, warm_start_end=150)
+    for axes, domain in zip(figure.axes, ('target', 'source'), strict=True):
+        assert axes.get_title() == domain
+        lines = lines_by_label(axes)
+        for run, color in zip(runs, COLORS, strict=False):
+            np.testing.assert_array_equal(lines[run.name].get_xdata(), [100, 200, 300])
+            np.testing.assert_array_equal(lines[run.name].get_ydata(), run.validation[f'{domain}/mIoU'].values)
+            assert lines[run.name].get_color() == color
+        assert [list(line.get_xdata()) for line in axes.lines if line.get_linestyle() == '--'] == [[150, 150]]
+    stars, squares = (
+        [
+            [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == marker]
+            for axes in figure.axes
+        ]
+        for marker in '*s'
+    )
+    # On the source the star stays at the step that the target's labels chose.
+    assert stars == [[(200, 30), (300, 33)], [(200, 40), (300, 60)]]
+    assert squares == [[(300, 20), (300, 33)], [(300, 60), (300, 60)]]
+    assert 'oracle: chosen by target labels' in legend_texts(figure)
+    assert 'source only: last 20.0, oracle 30.0 at 200' in legend_texts(figure)
+    files = save_figure(figure, tmp_path / 'new' / 'curves.v1')
+    assert [file.name for file in files] == ['curves.v1.png', 'curves.v1.svg', 'curves.v1.pdf']
+    assert np.array(Image.open(files[0]).convert('L')).std() > 10
+    assert 'chosen by target labels' in files[1].read_text()
+    assert files[2].read_bytes().startswith(b'%PDF')
+
+
+def test_a_target_without_labels_has_a_source_curve_and_no_oracle():
+    figure = plot_domain_curves([make_run('bare', target=None)])
+    assert [text.get_text() for text in figure.axes[0].texts] == ['no labels, no score']
+    assert list(lines_by_label(figure.axes[1])) == ['bare']
+    assert not any(line.get_marker() == '*' for axes in figure.axes for line in axes.lines)
+    assert 'bare' in legend_texts(figure)
+
+
+def test_a_score_that_nobody_logged_is_refused():
+    with pytest.raises(ValueError, match='no run has logged target/mIoU16 or source/mIoU16: a, b'):
+        plot_domain_curves([make_run('a'), make_run('b')], score='mIoU16')
+
+
+def test_training_curves_show_the_logged_numbers():
+    values = dict(
+        loss=[3, 2, 1],
+        decode__loss_ce=[2, 1, 0.5],
+        decode__acc_seg=[1, 2, 3],
+        discriminator__loss=[0.7, 0.6, 0.5],
+        discriminator__accuracy=[0.5, 0.6, 0.7],
+    )
+    runs = [make_run('a', **values), make_run('b', decode__loss_ce=[5, 4, 3])]
+    figure = plot_training_curves(runs, warm_start_end=15)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ['decode losses', 'discriminator losses', 'discriminator accuracy', '']
+    decode, _, accuracy = figure.axes[:3]
+    assert [line.get_ydata().tolist() for line in decode.lines if line.get_alpha()] == [[2, 1, 0.5], [5, 4, 3]]
+    assert list(lines_by_label(decode)) == ['a: decode.loss_ce', 'b: decode.loss_ce']
+    assert accuracy.get_ylim() == (0, 1)
+    assert all([15, 15] in [list(line.get_xdata()) for line in axes.lines] for axes in figure.axes[:3])
+
+
+def test_strong_lines_are_running_means():
+    values = np.random.default_rng(0).normal(size=100)
+    figure = plot_training_curves([make_run('a', loss=values)])
+    (line,) = lines_by_label(figure.axes[0]).values()
+    # Windows of 5 values, away from the ends.
+    expected = np.convolve(values, np.full(5, 0.2), mode='valid')
+    np.testing.assert_allclose(line.get_ydata()[2:-2], expected)
+
+
+def test_nothing_to_plot_is_refused():
+    with pytest.raises(ValueError, match='no loss and no discriminator accuracy among the logged values: lr'):
+        plot_training_curves([make_run('a', lr=[1, 1])])
+
+
+def test_names_are_grouped_by_player():
+    names = ['encoder.lr', 'loss', 'decode.loss_ce', 'aux.loss_ce', 'generator.loss_l1', 'discriminator.accuracy']
+    assert group_training_names(names) == {
+        'decode losses': ['decode.loss_ce'],
+        'aux losses': ['aux.loss_ce'],
+        'generator losses': ['generator.loss_l1'],
+        'discriminator accuracy': ['discriminator.accuracy'],
+    }
+    assert group_training_names(['loss', 'lr']) == {'losses': ['loss']}
+
+
+@pytest.mark.parametrize(
+    ('fraction', 'max_iters', 'end'),
+    [({}, 100, 50), (dict(warm_fraction=0.55), 100, 55), (dict(warm_fraction=0.3), 7, 3)],
+)
+def test_the_end_of_the_warm_start_is_read_from_the_config(fraction, max_iters, end):
+    loss = dict(type='WarmStartLoss', warm=dict(type='A'), main=dict(type='B'), **fraction)
+    config = Config(
+        dict(model=dict(decode_head=dict(loss_decode=[dict(type='C'), loss])), train_cfg=dict(max_iters=max_iters))
+    )
+    assert find_warm_start_end(config) == end
+    config.model.decode_head.loss_decode = dict(type='C')
+    assert find_warm_start_end(config) is None
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    real_import = builtins.__import__
+
+    def refuse(name, *arguments, **keywords):
+        if name.startswith('matplotlib'):
+            raise ImportError(name)
+        return real_import(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, '__import__', refuse)
+    with pytest.raises(ImportError, match=r"pip install 'cda_mmseg\[plots\]'"):
+        new_figure(1, 1)
