@@ -173,12 +173,45 @@ class LimitFileSizeAt(AtMoment):
 
 @HOOKS.register_module()
 class ForbidWritingAt(AtMoment):
+    """Make the run's folder read-only, for root's children too; the logs inside stay writable."""
+
     def act(self, runner):
-        os.chmod(runner.work_dir, 0o555)
+        work_dir = Path(runner.work_dir)
+        for path in work_dir.rglob('*'):
+            path.chmod(0o777)
+        work_dir.chmod(0o555)
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
         try:
-            Path(runner.work_dir, 'probe').touch()
+            (work_dir / 'probe').touch()
         except PermissionError:
-            Path(runner.work_dir, 'log', 'refused').touch()
+            (work_dir / 'log' / 'refused').touch()
+
+
+@HOOKS.register_module()
+class PauseAtRemoval(Hook):
+    """Touch the file ``paused`` and wait when a file is about to be removed."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def before_train(self, runner):
+        def pause(event, arguments):
+            if event == 'os.remove' and os.path.basename(arguments[0]) == self.name:
+                Path(runner.work_dir, 'paused').touch()
+                time.sleep(60)
+
+        sys.addaudithook(pause)
+
+
+@HOOKS.register_module()
+class SpoilMessageHub(Hook):
+    """Put something into the run that cannot be written."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        runner.message_hub.update_info('unwritable', lambda: None)
 
 
 @HOOKS.register_module()
@@ -262,7 +295,7 @@ def train(work_dir, **settings):
     return runner
 
 
-def _child(work_dir, rank, world_size, as_nobody, settings):
+def _child(work_dir, rank, world_size, settings):
     """Train in a child process whose errors end up in ``log/stderr.<rank>``."""
     # no child outlives the tests
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -273,10 +306,6 @@ def _child(work_dir, rank, world_size, as_nobody, settings):
     log = os.open(os.path.join(work_dir, 'log', f'stderr.{rank}'), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    if as_nobody and os.getuid() == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
     os.environ['RANK'] = str(rank)
     if world_size > 1:
         dist.init_process_group('gloo', f'file://{work_dir}/log/rendezvous', rank=rank, world_size=world_size)
@@ -292,8 +321,8 @@ def _start_server():
     """Start the process that the children fork from, once."""
     former = os.environ.get('PYTHONPATH')
     # Python 3.11's server takes no notice of sys.path, and skips what it cannot import
-    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(Path(__file__).parent), former]))
-    CONTEXT.set_forkserver_preload(['toy_training'])
+    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), former]))
+    CONTEXT.set_forkserver_preload([__name__])
     forkserver.ensure_running()
     if former is None:
         del os.environ['PYTHONPATH']
@@ -301,15 +330,12 @@ def _start_server():
         os.environ['PYTHONPATH'] = former
 
 
-def start(work_dir, rank=0, world_size=1, as_nobody=False, **settings) -> ForkServerProcess:
+def start(work_dir, rank=0, world_size=1, **settings) -> ForkServerProcess:
     """Start a child process that trains."""
     work_dir = Path(work_dir)
     (work_dir / 'log').mkdir(parents=True, exist_ok=True)
-    if as_nobody:
-        for folder in (work_dir, work_dir / 'log'):
-            os.chmod(folder, 0o777)
     _start_server()
-    arguments = (str(work_dir), rank, world_size, as_nobody, {'wrap': world_size > 1, **settings})
+    arguments = (str(work_dir), rank, world_size, {'wrap': world_size > 1, **settings})
     process = CONTEXT.Process(target=_child, args=arguments)
     process.start()
     return process
