@@ -451,8 +451,8 @@ def _placements(builder: SceneBuilder, street: _Street, statistics: SceneStatist
             put(lane, lateral, low, high, 0.8, lambda x, z: add(builder, x, z, *arguments))
 
     for name, add, mean, far in (
-        ('traffic_light', objects.traffic_light, statistics.lights, 26.0),
-        ('traffic_sign', objects.traffic_sign, statistics.signs, 24.0),
+        ('traffic_light', objects.traffic_light, statistics.lights, 20.0),
+        ('traffic_sign', objects.traffic_sign, statistics.signs, 19.0),
     ):
         if wanted == name:
             stand(add, 2, 6.5, 12.0, (0.0, 0.1))
@@ -460,25 +460,25 @@ def _placements(builder: SceneBuilder, street: _Street, statistics: SceneStatist
     if wanted == 'pole':
         stand(objects.plain_pole, 2, 5.5, 10.0, (0.0, 0.1))
     poles = _about(choice, statistics.poles)
-    stand(objects.plain_pole, poles - poles // 2, 6.0, 35.0, (0.0, 0.2))
-    stand(objects.lamp_post, poles // 2, 7.0, 40.0, (0.0, 0.15))
+    stand(objects.plain_pole, poles - poles // 2, 5.0, 24.0, (0.0, 0.2))
+    stand(objects.lamp_post, poles // 2, 6.0, 28.0, (0.0, 0.15))
     if wanted == 'person':
         stand(objects.person, 2, 5.0, 9.0, (0.2, 1.0))
     persons = _about(choice, statistics.persons)
-    stand(objects.person, persons - persons // 4, 5.0, 32.0, (0.1, 1.0))
+    stand(objects.person, persons - persons // 4, 5.0, 22.0, (0.1, 1.0))
     for _ in range(persons // 4):  # crossing the road
         lateral = choice.uniform(-street.half, street.half)
-        put('crossing', lateral, 8.0, 30.0, 0.8, lambda x, z: objects.person(builder, x, z))
+        put('crossing', lateral, 8.0, 20.0, 0.8, lambda x, z: objects.person(builder, x, z))
     for name, add, mean in (
         ('bicycle', objects.bicycle, statistics.bicycles),
         ('motorcycle', objects.motorcycle, statistics.motorcycles),
     ):
         if wanted == name:
             stand(add, 2, 5.0, 9.0, (0.2, 0.9), False)
-        stand(add, _about(choice, mean), 5.0, 24.0, (0.1, 1.0), False)
+        stand(add, _about(choice, mean), 4.5, 16.0, (0.1, 1.0), False)
     riders = _about(choice, statistics.riders)
     for number in range(riders + (2 if wanted == 'rider' else 0)):
-        low, high = (5.5, 10.0) if number >= riders else (6.0, 26.0)
+        low, high = (5.0, 9.0) if number >= riders else (5.5, 17.0)
         add = objects.bicycle if choice.random() < 0.6 else objects.motorcycle
         side = choice.choice((-1, 1))
         lateral = side * (street.half - choice.uniform(0.4, 1.6))

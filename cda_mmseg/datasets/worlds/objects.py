@@ -191,7 +191,7 @@ def train(builder: SceneBuilder, x: float, z: float) -> None:
 def person(builder: SceneBuilder, x: float, z: float) -> None:
     """Add somebody who stands or walks."""
     choice = builder.random
-    size = choice.uniform(0.92, 1.12)
+    size = choice.uniform(1.0, 1.2)
     stride = choice.uniform(0.02, 0.3)
     jacket, trousers, instance = choice.random(), choice.random(), builder.new_instance()
     look = dict(label=Label.PERSON, instance=instance)
@@ -294,7 +294,7 @@ def lamp_post(builder: SceneBuilder, x: float, z: float) -> None:
     reach = -1.8 if x > 0 else 1.8
     look = dict(label=Label.POLE, instance=builder.new_instance())
     builder.footprint(x - 0.12, x + 0.12, z, z + 0.2, height)
-    builder.front(rectangle(-0.15, 0.15, 0.0, height), x, z, Material.METAL, tone=tone, **look)
+    builder.front(rectangle(-0.18, 0.18, 0.0, height), x, z, Material.METAL, tone=tone, **look)
     builder.front(bar(0.0, height - 0.1, reach, height + 0.2, 0.2), x, z, Material.METAL, tone=tone, **look)
     builder.front(bar(reach * 0.8, height + 0.15, reach * 1.3, height + 0.2, 0.26), x, z, Material.LAMP_OFF, **look)
 
@@ -303,7 +303,7 @@ def plain_pole(builder: SceneBuilder, x: float, z: float) -> None:
     """Add a pole or bollard without anything on it."""
     choice = builder.random
     tall = choice.random() < 0.7
-    height, half = (choice.uniform(4.5, 9.0), 0.16) if tall else (1.1, 0.13)
+    height, half = (choice.uniform(4.5, 9.0), 0.19) if tall else (1.1, 0.16)
     look = dict(label=Label.POLE, instance=builder.new_instance(), tone=choice.random())
     builder.footprint(x - 0.12, x + 0.12, z, z + 0.2, height)
     builder.front(rectangle(-half, half, 0.0, height), x, z, Material.METAL, **look)
@@ -317,7 +317,7 @@ def traffic_light(builder: SceneBuilder, x: float, z: float) -> None:
     builder.footprint(x - 0.15, x + 0.15, z, z + 0.2, 3.5)
     hanging = choice.random() < 0.4
     height = 5.2 if hanging else 2.7
-    builder.front(rectangle(-0.13, 0.13, 0.0, height), x, z, Material.METAL, **post)
+    builder.front(rectangle(-0.16, 0.16, 0.0, height), x, z, Material.METAL, **post)
     places = [(0.0, 2.3)]
     if hanging:
         reach = -2.8 if x > 0 else 2.8
@@ -341,7 +341,7 @@ def traffic_sign(builder: SceneBuilder, x: float, z: float) -> None:
     kind = choice.randrange(5)
     top = bottom + (1.1 if kind == 4 else 0.9)
     builder.footprint(x - 0.3, x + 0.3, z, z + 0.1, top)
-    builder.front(rectangle(-0.09, 0.09, 0.0, top), x, z, Material.METAL, label=Label.POLE, tone=choice.random())
+    builder.front(rectangle(-0.13, 0.13, 0.0, top), x, z, Material.METAL, label=Label.POLE, tone=choice.random())
     middle = (bottom + top) / 2
     if kind == 0:  # round, red rim
         builder.front(disc(0.0, middle, 0.48), x, z, Material.SIGN_RED, **look)

@@ -230,8 +230,12 @@ def _run(write: partial, tasks: list[Task], workers: int) -> Iterator[None]:
     if workers == 1:
         yield from map(write, tasks)
         return
-    # Spawned, not forked: a fork of a process that runs threads (torch, OpenCV) may hang.
-    context = multiprocessing.get_context('spawn')
+    # Not forked from here: a fork of a process that runs threads (torch, OpenCV) may hang.
+    if 'forkserver' in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context('forkserver')
+        context.set_forkserver_preload([__name__])
+    else:
+        context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.map(write, tasks, chunksize=TASKS_PER_CHUNK)
 
