@@ -38,16 +38,16 @@ def count_class_areas(
         )
     if prediction.numel() == 0:
         return areas
-    prediction = prediction.reshape(-1).to(torch.int64)
     _check_range('predicted class', prediction, num_classes)
     if ground_truth is None:
-        areas[PREDICTION_EVERYWHERE] = torch.bincount(prediction, minlength=num_classes).cpu()
+        areas[PREDICTION_EVERYWHERE] = torch.bincount(prediction.reshape(-1).long(), minlength=num_classes).cpu()
         return areas
 
-    ground_truth = ground_truth.reshape(-1).to(torch.int64)
     num_rows = max(num_classes, ignore_index + 1)
     _check_range('ground-truth id', ground_truth, num_rows)
-    joint = torch.add(prediction, ground_truth, alpha=num_classes)
+    # Most of the time goes into moving memory, so the joint index is as narrow as it can be.
+    dtype = torch.int16 if num_rows * num_classes <= torch.iinfo(torch.int16).max else torch.int64
+    joint = torch.add(prediction.reshape(-1).to(dtype), ground_truth.reshape(-1).to(dtype), alpha=num_classes)
     table = torch.bincount(joint, minlength=num_rows * num_classes).reshape(num_rows, num_classes).cpu()
     areas[PREDICTION_EVERYWHERE] = table.sum(dim=0)
     table[ignore_index] = 0
