@@ -15,15 +15,17 @@ import matplotlib.pyplot  # noqa: F401
 import torch
 import torch._dynamo
 import torch.distributed as dist
+from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel, MMDistributedDataParallel
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch.utils.data import Dataset
 
 import cda_mmseg  # noqa: F401
 from cda_mmseg.engine.checkpointing import find_resume_point, install_safe_loader
+from cda_mmseg.engine.hooks.stop_agreement import StopAgreement
 from cda_mmseg.engine.optim import PlayerOptimWrapperDict
 
 # children fork from a server that has imported all of this once; pyplot and dynamo are imported late by a run, slowly
@@ -53,6 +55,16 @@ class ToyModel(BaseModel):
         self.first = torch.nn.Linear(4, 3)
         self.second = torch.nn.Linear(3, 1)
         self.register_buffer('ballast', torch.zeros(ballast))
+        if get_world_size() > 1:
+            for parameter in self.parameters():
+                parameter.register_hook(self.average)
+
+    @staticmethod
+    def average(gradient):
+        """Share a gradient with the other processes, as a distributed wrapper does."""
+        gradient = gradient / get_world_size()
+        dist.all_reduce(gradient)
+        return gradient
 
     def forward(self, inputs, labels, mode='loss'):
         features = self.first(inputs)
@@ -84,7 +96,6 @@ class ToyOptimizers:
     def __call__(self, model):
         from mmengine.optim import OptimWrapper
 
-        model = getattr(model, 'module', model)
         return PlayerOptimWrapperDict(
             **{
                 name: OptimWrapper(optimizer(getattr(model, name).parameters()), self.accumulative_counts)
@@ -235,16 +246,12 @@ def build_runner(
     log_processor=None,
     seed=7,
     checkpoint_type='AtomicCheckpointHook',
-    wrap=False,
+    val_batch_size=4,
 ):
     """Build a runner as a tool would; ``resume`` goes on from the newest checkpoint if there is one."""
     work_dir = str(work_dir)
     point = find_resume_point(work_dir) if resume else None
     model = dict(type='ToyModel', ballast=ballast)
-    if wrap:
-        torch.manual_seed(seed)
-        model = MMDistributedDataParallel(MODELS.build(model), device_ids=None)
-        model.train_step = model.module.train_step
     return Runner(
         model=model,
         work_dir=work_dir,
@@ -257,7 +264,7 @@ def build_runner(
         ),
         val_dataloader=dict(
             dataset=dict(type='ToyDataset'),
-            batch_size=4,
+            batch_size=val_batch_size,
             num_workers=0,
             collate_fn=dict(type='default_collate'),
             sampler=dict(type='DefaultSampler', shuffle=False),
@@ -295,8 +302,16 @@ def train(work_dir, **settings):
     return runner
 
 
-def _child(work_dir, rank, world_size, settings):
-    """Train in a child process whose errors end up in ``log/stderr.<rank>``."""
+def ask_for_ever(work_dir):
+    """Put the question whether to stop, and nothing else, to the other processes."""
+    agreement = StopAgreement()
+    while not agreement.ask(False):
+        Path(work_dir, f'asked.{os.environ["RANK"]}').touch()
+        time.sleep(0.01)
+
+
+def _child(work_dir, rank, world_size, task, settings):
+    """Work in a child process whose errors end up in ``log/stderr.<rank>``."""
     # no child outlives the tests
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setpgid(0, 0)
@@ -310,7 +325,7 @@ def _child(work_dir, rank, world_size, settings):
     if world_size > 1:
         dist.init_process_group('gloo', f'file://{work_dir}/log/rendezvous', rank=rank, world_size=world_size)
     try:
-        train(work_dir, **settings)
+        task(work_dir, **settings)
     except Exception:
         traceback.print_exc()
         sys.stderr.flush()
@@ -330,12 +345,12 @@ def _start_server():
         os.environ['PYTHONPATH'] = former
 
 
-def start(work_dir, rank=0, world_size=1, **settings) -> ForkServerProcess:
-    """Start a child process that trains."""
+def start(work_dir, rank=0, world_size=1, task=train, **settings) -> ForkServerProcess:
+    """Start a child process that trains, or does another task."""
     work_dir = Path(work_dir)
     (work_dir / 'log').mkdir(parents=True, exist_ok=True)
     _start_server()
-    arguments = (str(work_dir), rank, world_size, {'wrap': world_size > 1, **settings})
+    arguments = (str(work_dir), rank, world_size, task, settings)
     process = CONTEXT.Process(target=_child, args=arguments)
     process.start()
     return process
