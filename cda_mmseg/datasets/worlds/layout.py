@@ -445,10 +445,14 @@ def _placements(builder: SceneBuilder, street: _Street, statistics: SceneStatist
         fraction = choice.uniform(low, high)
         return (side, round(fraction * 2)), side * (first + 0.3 + fraction * (last - first - 0.6))
 
+    slope = builder.camera.focal / (0.42 * builder.camera.width)
+
     def stand(add: Callable[..., None], count: int, low: float, high: float, band: Range, *arguments: object) -> None:
+        """Put things on the sidewalks, far enough ahead to be in the picture."""
         for _ in range(count):
             lane, lateral = beside(*band)
-            put(lane, lateral, low, high, 0.8, lambda x, z: add(builder, x, z, *arguments))
+            nearest = max(low, abs(lateral - street.camera) * slope)
+            put(lane, lateral, nearest, max(high, nearest + 2), 0.8, lambda x, z: add(builder, x, z, *arguments))
 
     for name, add, mean, far in (
         ('traffic_light', objects.traffic_light, statistics.lights, 20.0),
