@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, product
 from typing import TYPE_CHECKING
 
 from mmengine.config import Config
@@ -14,6 +14,7 @@ from cda_mmseg.visualization.run_log import RunLog
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 DOMAINS = ('target', 'source')
 
@@ -48,39 +49,38 @@ def plot_domain_curves(
     with rc_context(STYLE):
         panels = figure.subplots(1, 2, sharex=True)
         entries = []
-        for run, color in zip(runs, cycle(COLORS), strict=False):
+        # Once the colours are used up, the next runs are dashed.
+        for run, (style, color) in zip(runs, cycle(product(('-', '--', ':'), COLORS)), strict=False):
             oracle, last = run.best(f'target/{score}'), run.last(f'target/{score}')
             for panel, domain in zip(panels, DOMAINS, strict=True):
                 series = run.validation.get(f'{domain}/{score}')
                 if series is None:
                     continue
                 panel.plot(
-                    series.steps, series.values, '-o', color=color, markersize=2.5, linewidth=1.2, label=run.name
+                    series.steps,
+                    series.values,
+                    style,
+                    marker='o',
+                    color=color,
+                    markersize=2.5,
+                    linewidth=1.2,
+                    label=run.name,
                 )
                 chosen = run.at(f'{domain}/{score}', oracle.step) if oracle else None
                 if chosen is not None:
                     panel.plot(oracle.step, chosen, '*', color=color, markersize=13, markeredgecolor='black')
                 panel.plot(series.steps[-1], series.values[-1], 's', color=color, markersize=6, markeredgecolor='black')
             numbers = f': last {last.value:.1f}, oracle {oracle.value:.1f} at {oracle.step}' if last and oracle else ''
-            entries.append(Line2D([], [], color=color, linewidth=2, label=f'{run.name}{numbers}'))
+            entries.append(Line2D([], [], color=color, linestyle=style, linewidth=2, label=f'{run.name}{numbers}'))
         for panel, domain in zip(panels, DOMAINS, strict=True):
             panel.set(title=domain, xlabel='iteration', ylabel=f'{score} (%)')
             if not panel.has_data():
+                panel.set_yticks([])
                 panel.text(0.5, 0.5, 'no labels, no score', transform=panel.transAxes, ha='center', color='#666666')
             _draw_warm_start(panel, warm_start_end)
-        marks = [
-            Line2D([], [], linestyle='', marker='s', color='white', markeredgecolor='black', label='last snapshot'),
-            Line2D(
-                [],
-                [],
-                linestyle='',
-                marker='*',
-                markersize=12,
-                color='white',
-                markeredgecolor='black',
-                label='oracle: chosen by target labels',
-            ),
-        ]
+        marks = [_mark('s', 'last snapshot')]
+        if any(run.best(f'target/{score}') for run in runs):
+            marks.append(_mark('*', 'oracle: chosen by target labels'))
         if warm_start_end is not None:
             marks.append(Line2D([], [], color='#666666', linestyle='--', label='warm start ends'))
         figure.suptitle(title or f'{score} on both domains during training')
@@ -192,3 +192,12 @@ def _draw_warm_start(panel: 'Axes', warm_start_end: int | None) -> None:
     """Draw the end of the warm start."""
     if warm_start_end is not None:
         panel.axvline(warm_start_end, color='#666666', linewidth=1, linestyle='--')
+
+
+def _mark(marker: str, label: str) -> 'Line2D':
+    """Make the legend entry of a marker."""
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], linestyle='', marker=marker, markersize=10, color='white', markeredgecolor='black', label=label
+    )

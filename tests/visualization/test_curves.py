@@ -69,7 +69,15 @@ def test_a_target_without_labels_has_a_source_curve_and_no_oracle():
     assert [text.get_text() for text in figure.axes[0].texts] == ['no labels, no score']
     assert list(lines_by_label(figure.axes[1])) == ['bare']
     assert not any(line.get_marker() == '*' for axes in figure.axes for line in axes.lines)
-    assert 'bare' in legend_texts(figure)
+    assert legend_texts(figure) == ['last snapshot', 'bare']
+
+
+def test_runs_beyond_the_colours_are_dashed():
+    figure = plot_domain_curves([make_run(f'run {index}') for index in range(len(COLORS) + 2)])
+    lines = lines_by_label(figure.axes[0])
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines.values()}
+    assert len(looks) == len(COLORS) + 2
+    assert lines[f'run {len(COLORS)}'].get_linestyle() == '--'
 
 
 def test_a_score_that_nobody_logged_is_refused():
