@@ -20,6 +20,7 @@ from mmengine.runner.checkpoint import load_from_local
 
 from cda_mmseg.engine.checkpointing.errors import CheckpointError, UnreadableCheckpointError, UntrustedCheckpointError
 from cda_mmseg.engine.checkpointing.safe_loading import install_safe_loader, load_checkpoint_file
+from tests.engine.hooks.toy_training import finish, name_loader, start
 
 
 class Shell:
@@ -313,8 +314,9 @@ def test_says_where_to_put_what_cannot_be_fetched(site, tmp_path, broken):
     assert not os.path.exists(place)
 
 
-def test_importing_leaves_the_hosts_loader_alone():
-    assert CheckpointLoader._get_checkpoint_loader('some.pth') is load_from_local
+def test_importing_leaves_the_hosts_loader_alone(tmp_path):
+    assert finish(start(tmp_path, task=name_loader)) == 0
+    assert (tmp_path / 'loader').read_text() == 'mmengine.runner.checkpoint.load_from_local'
 
 
 @pytest.mark.usefixtures('loader_schemes')

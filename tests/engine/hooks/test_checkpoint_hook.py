@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import CheckpointLoader
 
 from cda_mmseg.engine.checkpointing import (
     CheckpointWriteError,
@@ -24,14 +23,6 @@ from tests.engine.hooks.toy_training import build_runner, errors, finish, start,
 
 BEST = dict(save_best='target/mIoU', max_keep_ckpts=2)
 KEPT = ['best_target_mIoU_iter_20.pth', 'iter_15.pth', 'iter_20.pth']
-
-
-@pytest.fixture(autouse=True)
-def loader_schemes():
-    """Leave MMEngine's loaders as they were."""
-    former = CheckpointLoader._schemes.copy()
-    yield
-    CheckpointLoader._schemes = former
 
 
 def checkpoints(work_dir):

@@ -6,7 +6,6 @@ import threading
 import time
 
 import pytest
-from mmengine.runner import CheckpointLoader
 
 from cda_mmseg.engine.checkpointing import find_resume_point
 from cda_mmseg.engine.hooks import StopHook
@@ -15,14 +14,6 @@ from tests.engine.hooks.test_checkpoint_hook import assert_identical, checkpoint
 from tests.engine.hooks.toy_training import ask_for_ever, build_runner, errors, finish, start, train, wait_for
 
 STOP = dict(type='StopHook')
-
-
-@pytest.fixture(autouse=True)
-def loader_schemes():
-    """Leave MMEngine's loaders as they were."""
-    former = CheckpointLoader._schemes.copy()
-    yield
-    CheckpointLoader._schemes = former
 
 
 @pytest.fixture(scope='module')
