@@ -14,7 +14,7 @@ from tests.models.losses import loss_reference as reference
 READINGS = ('literal', 'reversed', 'weighted')
 # From 1e-30 to 1 - 1e-6, with the neighbourhood of 1/a for each base.
 PROBABILITIES = [
-    *(10.0**-k for k in (30, 20, 12, 8, 6, 4, 3, 2)),
+    *(10.0**-k for k in (30, 20, 12, 9, 8, 6, 4, 3, 2)),
     *(0.05, 0.1, 0.2, 0.25, 0.2501, 0.3, 1 / 3, 1 / math.e, 0.368, 0.4, 0.5, 0.50001, 0.6, 0.7, 0.9, 0.95),
     *(1 - 10.0**-k for k in (2, 3, 4, 5, 6)),
 ]
