@@ -264,21 +264,20 @@ def _sky(
     zenith, horizon = look.sky[generator.integers(len(look.sky))]
     strength = np.float32(generator.uniform(*look.clouds))
     shift = generator.integers(TEXTURE_SIZE, size=2)
-    pixels = np.flatnonzero(is_sky)
-    if not len(pixels):
+    rows = int(np.flatnonzero(is_sky.any(axis=1))[-1]) + 1 if is_sky.any() else 0
+    if not rows:
         return
-    width = is_sky.shape[1]
-    row, column = pixels // width, pixels % width
-    blend = np.clip(elevation[row], 0, 1)[:, None] ** np.float32(1.3)
+    blend = np.clip(elevation[:rows], 0, 1)[:, None] ** np.float32(1.3)
     color = np.array(zenith, np.float32) * (1 - blend) + np.array(horizon, np.float32) * blend
-    _, coarse = _textures()
     # Clouds hang in a plane: seen at a flat angle they crowd together towards the horizon.
-    distance = 1.0 / np.maximum(-down[row] + 0.12, 0.05)
-    u = (right[column] * distance * 9).astype(np.int32) + shift[0]
-    v = (distance * 22).astype(np.int32) + shift[1]
-    cover = np.take(coarse, ((v & 255) << 8) | (u & 255))
-    cloud = np.clip(cover * strength * 1.3, 0, 0.85)[:, None]
-    picture.reshape(-1, 3)[pixels] = color * (1 - cloud) + np.float32(248) * cloud
+    distance = 1.0 / np.maximum(-down[:rows] + np.float32(0.12), np.float32(0.05))
+    u = right[None, :] * distance[:, None] * np.float32(9) + np.float32(shift[0])
+    v = np.broadcast_to((distance * np.float32(22) + np.float32(shift[1]))[:, None], u.shape)
+    coarse = _textures()[1].reshape(TEXTURE_SIZE, TEXTURE_SIZE)
+    cover = cv2.remap(coarse, u, np.ascontiguousarray(v), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    cloud = np.clip(cover * (strength * np.float32(1.3)), 0, np.float32(0.85))[:, :, None]
+    clouded = color[:, None, :] * (1 - cloud) + np.float32(248) * cloud
+    np.copyto(picture[:rows], clouded, where=is_sky[:rows, :, None])
 
 
 @cache
