@@ -34,6 +34,7 @@ class SignalWatcher:
         self.received: signal.Signals | None = None
         self._received_at = 0.0
         self._armed = True
+        self._closed = False
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._former_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
@@ -55,8 +56,11 @@ class SignalWatcher:
             signal.signal(number, handler)
         self._former_handlers = {}
         signal.set_wakeup_fd(self._former_descriptor)
-        self._writer.close()
+        # Closing the descriptor alone would not wake the thread while a forked worker still holds a copy of it.
+        self._closed = True
+        self._writer.send(b'\0')
         self._thread.join()
+        self._writer.close()
         self._reader.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -68,13 +72,13 @@ class SignalWatcher:
         """
 
     def _watch(self) -> None:
-        """Read signal numbers until the descriptor closes."""
+        """Read signal numbers until the watcher is closed."""
         while True:
             readable, _, _ = select.select([self._reader], [], [], self._time_left())
             if not readable:
                 self._exit(f'No agreement with the other processes within {self.time_limit} s: they may be dead.')
             numbers = self._reader.recv(64)
-            if not numbers:
+            if self._closed:
                 return
             for number in set(numbers) & set(self.signals):
                 if self.received is None:
