@@ -21,7 +21,7 @@ def make_row(domain='target', labeled=True, rebuilt=True, size=(4, 6)):
 
 
 def test_ids_without_a_colour_are_black():
-    painted = color_classes(np.array([[0, 2, 255, -1, 3]]), PALETTE)
+    painted = color_classes(np.array([[0, 2, 255, -2, 3]]), PALETTE)
     assert painted.dtype == np.uint8
     assert painted[0].tolist() == [[10, 20, 30], [70, 80, 90], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
 
@@ -43,6 +43,7 @@ def test_every_cell_shows_what_it_says(tmp_path):
             else:
                 shown = picture if picture.ndim == 3 else color_classes(picture, PALETTE)
                 np.testing.assert_array_equal(cell.images[0].get_array(), shown)
+                assert cell.images[0].get_interpolation() == 'nearest'
     # Only classes that occur are in the legend; sky does not.
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ['road', 'bus', 'not labeled']
