@@ -33,11 +33,11 @@ GAME_STREETS = SceneStatistics(
 )
 
 SIMULATOR_STREETS = SceneStatistics(
-    elevation=(1.2, 3.6),
-    focal=(0.52, 0.68),
-    horizon=(0.32, 0.52),
-    yaw=(0.3, 0.7),
-    curvature=(-0.003, 0.003),
+    elevation=(1.3, 3.0),
+    focal=(0.56, 0.7),
+    horizon=(0.35, 0.5),
+    yaw=(0.35, 0.65),
+    curvature=(-0.002, 0.002),
     lanes=(2, 2, 4),
     sidewalk=(3.0, 6.0),
     setback=(0.0, 2.0),
