@@ -56,16 +56,19 @@ OPENMMLAB = Family(
     name='OpenMMLab',
     providers={
         'mmengine': frozenset({'mmengine', 'mmengine-lite'}),
-        'mmcv': frozenset({'mmcv', 'mmcv-lite'}),
+        'mmcv': frozenset({'mmcv'}),
         'mmseg': frozenset({'mmsegmentation'}),
     },
     tested={'mmengine': 'mmengine==0.10.7', 'mmcv': 'mmcv==2.1.0', 'mmseg': 'mmsegmentation==1.2.2'},
 )
 FAMILIES = (ONEDL, OPENMMLAB)
 STRANGERS = {
-    'mmengine': frozenset(),
-    'mmcv': frozenset({'mmcv-full'}),
-    'mmseg': frozenset({'mmseg'}),
+    'mmengine': {},
+    'mmcv': {
+        'mmcv-full': 'mmcv 1.x',
+        'mmcv-lite': 'mmcv without the operators that mmsegmentation imports',
+    },
+    'mmseg': {'mmseg': 'a tokenizer that only shares the name'},
 }
 
 
@@ -98,7 +101,7 @@ def find_providers() -> dict[str, set[str]]:
     """
     providers: dict[str, set[str]] = {package: set() for package in IMPORT_PACKAGES}
     for package, found in providers.items():
-        known = STRANGERS[package].union(*(family.providers[package] for family in FAMILIES))
+        known = {*STRANGERS[package], *ONEDL.providers[package], *OPENMMLAB.providers[package]}
         for entry in sys.path:
             found.update(name for name in known if next(iter(distributions(name=name, path=[entry])), None))
             if found:
@@ -136,8 +139,7 @@ def _explain(providers: dict[str, set[str]], damaged: list[str]) -> str:
             notes.append('they overwrite each other')
         if package in damaged:
             notes.append('its files are gone or overwritten')
-        if 'mmseg' in providers[package]:
-            notes.append("'mmseg' is a tokenizer that only shares the name")
+        notes += [f'{name} is {what}' for name, what in STRANGERS[package].items() if name in providers[package]]
         lines.append(f'  {package}: {found}' + (f' ({"; ".join(notes)})' if notes else ''))
     return '\n'.join([*lines, 'Repair it with', f'  {_repair_command(providers, damaged)}'])
 

@@ -80,7 +80,7 @@ CHECK = "import runpy; runpy.run_path(sys.path[-1] + '/cda_mmseg/environment.py'
 
 
 @pytest.mark.parametrize(
-    'distributions', [ALL_ONEDL, ALL_OPENMMLAB, ('mmengine-lite', 'mmcv-lite', 'mmsegmentation')], ids='-'.join
+    'distributions', [ALL_ONEDL, ALL_OPENMMLAB, ('mmengine-lite', 'mmcv', 'mmsegmentation')], ids='-'.join
 )
 def test_one_complete_family_is_accepted(tmp_path, distributions):
     child = run_isolated(CHECK, write_distributions(tmp_path / 'site', distributions))
@@ -134,7 +134,7 @@ def remove_and_install(remove, install):
             [
                 'mmengine: onedl-mmengine',
                 'mmcv: onedl-mmcv',
-                "mmseg: mmseg ('mmseg' is a tokenizer that only shares the name)",
+                'mmseg: mmseg (mmseg is a tokenizer that only shares the name)',
             ],
             remove_and_install('mmseg', 'onedl-mmsegmentation==1.4.2'),
         ),
@@ -143,8 +143,8 @@ def remove_and_install(remove, install):
             [
                 'mmengine: mmengine',
                 'mmcv: mmcv',
-                'mmseg: mmseg and mmsegmentation (they overwrite each other; '
-                "'mmseg' is a tokenizer that only shares the name)",
+                'mmseg: mmseg and mmsegmentation (they overwrite each other; mmseg is a tokenizer that only shares the '
+                'name)',
             ],
             remove_and_install('mmseg mmsegmentation', 'mmsegmentation==1.2.2'),
         ),
@@ -152,10 +152,19 @@ def remove_and_install(remove, install):
             (*ALL_ONEDL, 'mmcv-full'),
             [
                 'mmengine: onedl-mmengine',
-                'mmcv: mmcv-full and onedl-mmcv (they overwrite each other)',
+                'mmcv: mmcv-full and onedl-mmcv (they overwrite each other; mmcv-full is mmcv 1.x)',
                 'mmseg: onedl-mmsegmentation',
             ],
             remove_and_install('mmcv-full onedl-mmcv', 'onedl-mmcv==2.3.6'),
+        ),
+        (
+            ('mmengine', 'mmcv-lite', 'mmsegmentation'),
+            [
+                'mmengine: mmengine',
+                'mmcv: mmcv-lite (mmcv-lite is mmcv without the operators that mmsegmentation imports)',
+                'mmseg: mmsegmentation',
+            ],
+            f'{PIP} uninstall -y mmcv-lite mmengine mmsegmentation && {INSTALL_ONEDL}',
         ),
         (
             ('onedl-mmengine', 'onedl-mmcv', 'acme-mmseg'),
