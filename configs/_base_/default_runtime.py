@@ -17,11 +17,15 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # No save_best: the last snapshot is the headline, the best one by target labels is an oracle.
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=2),
+    checkpoint=dict(type='AtomicCheckpointHook', interval=5000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
-visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
+custom_hooks = [
+    dict(type='BoundedHistoryHook'),  # logging costs the same at every iteration
+    dict(type='StopHook'),  # SIGTERM and SIGINT save, then exit with code 75
+]
+visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(type='DomainLogProcessor', by_epoch=False)
 log_level = 'INFO'
 

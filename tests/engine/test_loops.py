@@ -1,0 +1,147 @@
+"""The paired loop in a real Runner, on real files."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from cda_mmseg.engine import PositionedDataset
+from cda_mmseg.engine.checkpointing import find_resume_point
+from cda_mmseg.engine.loops import PairedIterator
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+
+
+def train(work_dir, name: str = 'cl_gta2city', workers: int = 0, **changes) -> Runner:
+    """Train a smoke config for six iterations, with a checkpoint after each."""
+    config = Config.fromfile(CONFIGS / 'smoke' / f'{name}.py')
+    options = {
+        'work_dir': str(work_dir),
+        'experiment_name': f'{work_dir}{len(changes)}'.replace(os.sep, '_'),
+        'train_cfg.max_iters': 6,
+        'train_cfg.val_interval': 3,
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.checkpoint.max_keep_ckpts': -1,
+        'default_hooks.logger.interval': 1,
+    }
+    for loader in ('train', 'target', 'val', 'test'):
+        options[f'{loader}_dataloader.num_workers'] = workers
+        options[f'{loader}_dataloader.persistent_workers'] = workers > 0
+    config.merge_from_dict({**options, **changes})
+    runner = Runner.from_cfg(config)
+    runner.train()
+    return runner
+
+
+@pytest.fixture
+def world(smoke_worlds, monkeypatch):
+    monkeypatch.chdir(smoke_worlds)
+
+
+def logged(work_dir) -> dict[int, dict]:
+    steps = {}
+    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            record = json.loads(line)
+            steps.setdefault(record['step'], {}).update(
+                {key: value for key, value in record.items() if 'time' not in key and key not in ('memory', 'step')}
+            )
+    return steps
+
+
+def state_of(work_dir, iteration: int) -> dict:
+    return torch.load(Path(work_dir) / f'iter_{iteration}.pth', weights_only=False)
+
+
+def differing(one: object, other: object, path: str = '') -> list[str]:
+    """List the places where two checkpoints differ, bit for bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = [*one, *(key for key in other if key not in one)]
+        return [place for key in keys for place in differing(one.get(key), other.get(key), f'{path}.{key}')]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        return [
+            place
+            for pair in enumerate(zip(one, other, strict=True))
+            for place in differing(*pair[1], f'{path}.{pair[0]}')
+        ]
+    same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [path]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(world, tmp_path, workers):
+    """Weights, optimizers, schedulers, losses and scores, with dropout and noise on."""
+    train(tmp_path / 'whole', workers=workers)
+    resumed_from = str(tmp_path / 'whole' / 'iter_4.pth')
+    train(tmp_path / 'resumed', workers=0, resume=True, load_from=resumed_from)
+    whole, resumed = (state_of(tmp_path / folder, 6) for folder in ('whole', 'resumed'))
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert differing(whole[part], resumed[part]) == []
+    assert differing(whole['state_dict'], state_of(tmp_path / 'whole', 5)['state_dict']) != []
+    expected = {step: values for step, values in logged(tmp_path / 'whole').items() if step > 4}
+    # Values are averages over the last ten steps: the history, too, came back.
+    assert logged(tmp_path / 'resumed') == expected
+    assert find_resume_point(str(tmp_path / 'resumed')).samples_consumed == {'source': 6, 'target': 6}
+
+
+def test_resuming_decodes_no_sample_that_was_trained_before(world, tmp_path, monkeypatch):
+    train(tmp_path / 'whole')
+    read = []
+    original = PositionedDataset.__getitem__
+    monkeypatch.setattr(
+        PositionedDataset, '__getitem__', lambda self, position: read.append(position) or original(self, position)
+    )
+    train(tmp_path / 'resumed', resume=True, load_from=str(tmp_path / 'whole' / 'iter_4.pth'))
+    assert sorted(read) == [4, 4, 5, 5]
+
+
+def test_both_families_ways_of_catching_up_arrive_at_the_same_position(world, tmp_path):
+    """OneDL's mmengine calls skip_iter(n), OpenMMLab's calls next() n times."""
+    runner = train(tmp_path / 'run')
+    loop = runner.train_loop
+    loop._iter = 2
+    runner.message_hub.update_info('samples_consumed', {'source': 2, 'target': 2})
+    batches = []
+    for catch_up in (lambda iterator: iterator.skip_iter(2), lambda iterator: (next(iterator), next(iterator))):
+        iterator = PairedIterator(loop)
+        catch_up(iterator)
+        batches.append(next(iterator))
+    for domain in ('source', 'target'):
+        first, second = (batch[domain]['inputs'][0] for batch in batches)
+        assert torch.equal(first, second)
+        assert torch.equal(first, loop.loaders[domain].dataset[2]['inputs'])
+
+
+def test_the_domains_draw_different_indices(world, tmp_path):
+    loop = train(tmp_path / 'run', name='gan_ce_gta2city').train_loop
+    orders = [[loader.dataset.order.index(position) for position in range(6)] for loader in loop.loaders.values()]
+    assert orders[0] != orders[1]
+
+
+def test_source_only_loads_no_target(world, tmp_path):
+    changes = {'target_dataloader.dataset.data_root': 'nowhere'}
+    assert list(train(tmp_path / 'run', name='source_only_gta2city', **changes).train_loop.loaders) == ['source']
+
+
+def test_methods_share_the_order_of_the_source(world, tmp_path):
+    loops = [train(tmp_path / name, name=name).train_loop for name in ('source_only_gta2city', 'cl_gta2city')]
+    samples = [[loop.loaders['source'].dataset[position]['inputs'] for position in range(10)] for loop in loops]
+    assert all(torch.equal(one, other) for one, other in zip(*samples, strict=True))
+
+
+def test_warm_start_ends_at_half_of_the_run(world, tmp_path):
+    train(tmp_path / 'run')
+    steps = logged(tmp_path / 'run')
+    assert 'decode.loss_conservative' not in steps[3] and 'decode.loss_ce' in steps[3]
+    assert 'decode.loss_conservative' in steps[4]
+
+
+def test_wrong_loaders_are_named(world, tmp_path):
+    with pytest.raises(ValueError, match=r"train_dataloader\.sampler must be dict\(type='PositionSampler'\)"):
+        train(tmp_path / 'run', **{'train_dataloader.sampler': dict(type='InfiniteSampler', _delete_=True)})
+    with pytest.raises(TypeError, match='target_dataloader must be a dict'):
+        train(tmp_path / 'other', target_dataloader=None)
