@@ -244,7 +244,8 @@ def test_two_processes_score_what_one_scores(tmp_path, monkeypatch):
     # An odd number of images: the sampler gives the second process the first image once more, which must not count.
     count = 7
     monkeypatch.chdir(tmp_path)  # mmengine collects in the current folder
-    multiprocessing.spawn(score_one_share, (2, str(tmp_path), count), nprocs=2)
+    # Forked as a data loader's workers are, which spares two imports of everything.
+    multiprocessing.start_processes(score_one_share, (2, str(tmp_path), count), nprocs=2, start_method='fork')
     expected = evaluate(random_samples(4, count), class_lists=dict(two=['road', 'sky']))
     for rank in range(2):
         assert json.loads((tmp_path / f'{rank}.json').read_text()) == expected
