@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader
+from toy_training import train
 
 from cda_mmseg.engine.checkpointing import (
     CheckpointError,
@@ -20,7 +21,6 @@ from cda_mmseg.engine.checkpointing import (
     find_resume_point,
     read_resume_point,
 )
-from tests.engine.hooks.toy_training import train
 
 
 @pytest.fixture(scope='module')

@@ -17,10 +17,10 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import load_checkpoint as mmengine_load_checkpoint
 from mmengine.runner.checkpoint import load_from_local
+from toy_training import finish, name_loader, start
 
 from cda_mmseg.engine.checkpointing.errors import CheckpointError, UnreadableCheckpointError, UntrustedCheckpointError
 from cda_mmseg.engine.checkpointing.safe_loading import install_safe_loader, load_checkpoint_file
-from tests.engine.hooks.toy_training import finish, name_loader, start
 
 
 class Shell:

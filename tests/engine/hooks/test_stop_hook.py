@@ -6,12 +6,12 @@ import threading
 import time
 
 import pytest
+from run_state import assert_identical, checkpoints, log_of, state_of
+from toy_training import ask_for_ever, build_runner, errors, finish, last_iteration, start, train, wait_for
 
 from cda_mmseg.engine.checkpointing import find_resume_point
 from cda_mmseg.engine.hooks import StopHook
 from cda_mmseg.engine.hooks.signal_watcher import SECOND_SIGNAL_AFTER
-from tests.engine.hooks.test_checkpoint_hook import assert_identical, checkpoints, log_of, state_of
-from tests.engine.hooks.toy_training import ask_for_ever, build_runner, errors, finish, start, train, wait_for
 
 STOP = dict(type='StopHook')
 
@@ -120,10 +120,10 @@ def test_two_processes_agree_on_the_last_iteration(tmp_path, signalled):
     time.sleep(0.1)
     paused.unlink()
     assert [finish(process) for process in processes] == [75, 75], errors(tmp_path)
-    # wished in step 8, known to all after step 9
-    assert find_resume_point(str(tmp_path)).iteration == 9
-    for rank in range(2):
-        assert 'Stopped by a signal after 9 iterations' in errors(tmp_path, rank) or rank == 1
+    last = find_resume_point(str(tmp_path)).iteration
+    assert [last_iteration(tmp_path, rank) for rank in range(2)] == [last, last]
+    # wished in step 8, known to all after step 9; the one that is not held up may have got its signal in step 7
+    assert last == 9 or (last == 8 and len(signalled) == 2)
 
 
 def test_two_processes_that_nobody_stops_come_to_an_end(tmp_path):

@@ -23,7 +23,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch.utils.data import Dataset
 
-import cda_mmseg  # noqa: F401
+import cda_mmseg
 from cda_mmseg.engine.checkpointing import find_resume_point, install_safe_loader
 from cda_mmseg.engine.hooks.stop_agreement import StopAgreement
 from cda_mmseg.engine.optim import PlayerOptimWrapperDict
@@ -298,7 +298,12 @@ def train(work_dir, **settings):
     """Train in this process."""
     install_safe_loader()
     runner = build_runner(work_dir, **settings)
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        iterations = runner.message_hub.get_info('iter', -1) + 1
+        (Path(work_dir) / 'log').mkdir(exist_ok=True)
+        Path(work_dir, 'log', f'last_iteration.{os.environ.get("RANK", 0)}').write_text(str(iterations))
     return runner
 
 
@@ -342,7 +347,9 @@ def _start_server():
     """Start the process that the children fork from, once."""
     former = os.environ.get('PYTHONPATH')
     # Python 3.11's server takes no notice of sys.path, and skips what it cannot import
-    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), former]))
+    os.environ['PYTHONPATH'] = os.pathsep.join(
+        filter(None, [str(Path(__file__).parent), str(Path(cda_mmseg.__file__).parents[1]), former])
+    )
     CONTEXT.set_forkserver_preload([__name__])
     forkserver.ensure_running()
     if former is None:
@@ -383,6 +390,11 @@ def wait_for(path, process=None, timeout=60) -> Path:
             raise TimeoutError(f'{path} did not appear.')
         time.sleep(0.0005)
     return path
+
+
+def last_iteration(work_dir, rank=0) -> int:
+    """Tell which iteration a process finished last."""
+    return int(Path(work_dir, 'log', f'last_iteration.{rank}').read_text())
 
 
 def errors(work_dir, rank=0) -> str:
