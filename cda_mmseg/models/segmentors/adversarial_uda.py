@@ -58,6 +58,7 @@ class AdversarialUDASegmentor(UDASegmentor):
         train_cfg (dict | None): mmseg's training config.
         test_cfg (dict | None): mmseg's test config.
         data_preprocessor (dict | None): Config of the data preprocessor.
+        pretrained (str | None): mmseg's older way to name the backbone's weights; its ``init_model`` passes None.
         init_cfg (dict | None): mmengine's initialisation config.
 
     Raises:
@@ -83,6 +84,7 @@ class AdversarialUDASegmentor(UDASegmentor):
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
+        pretrained: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
@@ -93,6 +95,7 @@ class AdversarialUDASegmentor(UDASegmentor):
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             data_preprocessor=data_preprocessor,
+            pretrained=pretrained,
             init_cfg=init_cfg,
         )
         weights = {

@@ -39,6 +39,7 @@ class UDASegmentor(EncoderDecoder):
         train_cfg (dict | None): mmseg's training config.
         test_cfg (dict | None): mmseg's test config.
         data_preprocessor (dict | None): Config of the ``SegDataPreProcessor`` of both domains.
+        pretrained (str | None): mmseg's older way to name the backbone's weights; its ``init_model`` passes None.
         init_cfg (dict | None): mmengine's initialisation config.
 
     Raises:
@@ -54,6 +55,7 @@ class UDASegmentor(EncoderDecoder):
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
+        pretrained: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
@@ -64,6 +66,7 @@ class UDASegmentor(EncoderDecoder):
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             data_preprocessor=data_preprocessor,
+            pretrained=pretrained,
             init_cfg=init_cfg,
         )
         # Inside a tuple, so that the view is not registered as a child and adds no keys.
@@ -156,7 +159,7 @@ class UDASegmentor(EncoderDecoder):
         Returns:
             dict[str, Tensor]: Terms with mmseg's prefixes, as ``decode.loss_ce``.
         """
-        with_accuracy = self.progress.iteration % ACCURACY_INTERVAL == 0
+        with_accuracy = (self.progress.iteration + 1) % ACCURACY_INTERVAL == 0
         return {
             f'{prefix}.{name}': value
             for (prefix, head), output in zip(self.encoder.heads.items(), scores, strict=True)

@@ -10,74 +10,24 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder, FCNHead
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 from torch.nn import functional as F
 
-import cda_mmseg  # noqa: F401
 from benchmarks.naive_step import NaiveStep
 from cda_mmseg.engine import TrainingProgress
 from cda_mmseg.models.segmentors import AdversarialUDASegmentor, NonFiniteLossError, UnreachedParametersError
+from tests.models.segmentors.tiny_model import (
+    MEAN,
+    SEED,
+    STD,
+    WEIGHTS,
+    build,
+    double_precision,
+    make_data,
+    model_config,
+    optimizer_config,
+)
 
 init_default_scope('mmseg')
-
-SEED = 7
-MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-WEIGHTS = dict(encoder_adversarial_weight=0.05, generator_adversarial_weight=0.1, reconstruction_weight=1.0)
-
-
-def model_config(**changes) -> dict:
-    config = dict(
-        type='AdversarialUDASegmentor',
-        data_preprocessor=dict(type='SegDataPreProcessor', mean=MEAN, std=STD, bgr_to_rgb=True, size=(32, 48)),
-        backbone=dict(type='VGG', depth=11, base_channels=4, fc_channels=16, dropout=0.5),
-        decode_head=dict(
-            type='FCN8sHead',
-            in_channels=[16, 32, 16],
-            num_classes=5,
-            zero_init=False,
-            loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
-        ),
-        generator=dict(type='ImageGenerator', base_channels=4, max_channels=16, dropout=0.2),
-        discriminator=dict(type='PatchGANDiscriminator', base_channels=4, num_layers=3),
-        loss_gan=dict(type='GANLoss', gan_type='vanilla'),
-        **WEIGHTS,
-    )
-    return {**config, **changes}
-
-
-def build(config: dict, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-    torch.manual_seed(SEED)
-    model = MODELS.build(copy.deepcopy(config))
-    model.init_weights()
-    model = model.to(dtype).train()
-    # The buffers were rounded to float32 before; the naive step computes with the numbers themselves.
-    model.data_preprocessor.mean.copy_(torch.tensor(MEAN, dtype=dtype).view(3, 1, 1))
-    model.data_preprocessor.std.copy_(torch.tensor(STD, dtype=dtype).view(3, 1, 1))
-    return model
-
-
-def make_data(iteration: int, batch_size: int = 1, labelled_target: bool = False) -> dict:
-    generator = torch.Generator().manual_seed(iteration)
-    data = {}
-    for domain in ('source', 'target'):
-        inputs, samples = [], []
-        for _ in range(batch_size):
-            inputs.append(torch.randint(0, 256, (3, 32, 48), generator=generator, dtype=torch.uint8))
-            sample = SegDataSample(metainfo=dict(img_shape=(32, 48), img_path=f'{domain}_{iteration}.png'))
-            if domain == 'source' or labelled_target:
-                label = torch.randint(0, 5, (1, 32, 48), generator=generator)
-                label[:, :4] = 255
-                sample.gt_sem_seg = PixelData(data=label)
-            samples.append(sample)
-        data[domain] = dict(inputs=inputs, data_samples=samples)
-    return data
-
-
-def optimizer_config(kind: str, accumulation: int = 1) -> dict:
-    optimizer = dict(type='SGD', lr=0.05, momentum=0.9) if kind == 'SGD' else dict(type='Adam', lr=1e-3)
-    player = dict(type='OptimWrapper', optimizer=optimizer, accumulative_counts=accumulation)
-    names = ('encoder', 'generator', 'discriminator')
-    return dict(constructor='PlayerOptimWrapperConstructor', **{name: player for name in names})
 
 
 def train_ours(model, kind: str, iterations: int, batch_size: int = 1, accumulation: int = 1) -> list[dict]:
@@ -185,17 +135,6 @@ def test_conservative_loss_in_the_step_equals_autograd_in_float64(monkeypatch):
     train_ours(ours, 'SGD', 3)
     train_naively(naive, 'SGD', 3, segmentation_loss=eq3)
     assert max(differences(ours, naive).values(), default=0) < 1e-10
-
-
-def double_precision(preprocess):
-    """Do what mmseg's preprocessor does, which casts images to float32, in float64."""
-
-    def forward(data, training):
-        preprocessor = preprocess.__self__
-        images = [(image[[2, 1, 0]].double() - preprocessor.mean) / preprocessor.std for image in data['inputs']]
-        return dict(inputs=torch.stack(images), data_samples=data['data_samples'])
-
-    return forward
 
 
 @pytest.mark.parametrize('sharing', ['shared', 'per_domain'])

@@ -1,0 +1,87 @@
+"""Train the tiny segmentor on several processes; started by torchrun from test_wrappers.py.
+
+Usage: distributed_training.py OUT KIND DTYPE ACCUMULATION
+"""
+
+import sys
+
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from torch import distributed
+
+from cda_mmseg.engine import TrainingProgress
+from cda_mmseg.models import PlayerDistributedDataParallel
+from tests.models.segmentors.tiny_model import SEED, build, double_precision, make_data, model_config, optimizer_config
+
+ITERATIONS = 5
+
+
+def config(dropout: float = 0.0) -> dict:
+    """Without dropout and noise, which every rank draws for itself; cross entropy, then the Conservative Loss."""
+    base = model_config()
+    base['backbone']['dropout'] = dropout
+    base['generator'] |= dict(dropout=dropout, noise_std=0.0)
+    base['decode_head'] |= dict(
+        loss_decode=dict(
+            type='WarmStartLoss',
+            warm=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            main=dict(type='ConservativeLoss', loss_weight=5.0),
+            warm_fraction=0.5,
+        ),
+        zero_init=True,
+    )
+    return base
+
+
+def share(data: dict, rank: int, world_size: int) -> dict:
+    """Give a process its samples of a batch."""
+    return {domain: {key: values[rank::world_size] for key, values in batch.items()} for domain, batch in data.items()}
+
+
+def unequal(data: dict, iteration: int) -> dict:
+    """Ignore far more pixels in one sample than in the other; in one step, all of them."""
+    label = data['source']['data_samples'][0].gt_sem_seg.data
+    label[:, : 32 if iteration == 2 else 25] = 255
+    return data
+
+
+def train(kind: str, dtype: torch.dtype, accumulation: int, rank: int, world_size: int):
+    """Train and return the model and, per player, the bytes that were reduced."""
+    model = build(config(), dtype)
+    if dtype == torch.float64:
+        model.data_preprocessor.forward = double_precision(model.data_preprocessor.forward)
+    wrapped = PlayerDistributedDataParallel(model) if world_size > 1 else model
+    reduced: dict[str, int] = {}
+    if world_size > 1:
+        for name, player in wrapped.forwards.items():
+
+            def count(state, bucket, name=name):
+                reduced[name] = reduced.get(name, 0) + bucket.buffer().numel() * bucket.buffer().element_size()
+                future = distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
+                return future.then(lambda result: result.value()[0] / world_size)
+
+            player.register_comm_hook(None, count)
+    optimizers = build_optim_wrapper(wrapped, optimizer_config(kind, accumulation, lr=1e-4))
+    optimizers.initialize_count_status(wrapped, 0, ITERATIONS * accumulation)
+    for iteration in range(ITERATIONS * accumulation):
+        model.set_progress(TrainingProgress(iteration, ITERATIONS * accumulation, SEED, rank))
+        data = unequal(make_data(iteration, batch_size=2), iteration)
+        wrapped.train_step(share(data, rank, world_size), optimizers)
+    return model, reduced
+
+
+def main() -> None:
+    """Train on this rank and save what came out."""
+    out, kind, dtype, accumulation = sys.argv[1:]
+    torch.set_num_threads(1)
+    init_default_scope('mmseg')
+    distributed.init_process_group('gloo')
+    rank, world_size = distributed.get_rank(), distributed.get_world_size()
+    model, reduced = train(kind, getattr(torch, dtype), int(accumulation), rank, world_size)
+    torch.save(dict(weights=dict(model.named_parameters()), reduced=reduced), f'{out}/rank{rank}.pth')
+    distributed.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main()
