@@ -223,6 +223,13 @@ def test_other_pairs_differ_in_their_scenes():
         assert (source == target).mean() < 0.9
 
 
+def test_every_scene_is_another_one():
+    domain = PAIRS['gta2city'].target
+    # Scenes 13 apart put the same class in full view.
+    scenes = {domain.sample(0, split, index, SIZE)[1].ids.tobytes() for split in ('train', 'val') for index in (4, 17)}
+    assert len(scenes) == 4
+
+
 def test_scene_does_not_depend_on_what_was_drawn_before():
     domain = PAIRS['gta2city'].source
     first = domain.sample(3, 'train', 9, SIZE)[0]
