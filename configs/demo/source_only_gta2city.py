@@ -7,9 +7,7 @@ from cda_mmseg.datasets.worlds import use_world  # noqa: E402
 use_world(_base_, 'data/worlds/gta2city', width=192, height=96)
 
 model = dict(
-    backbone=dict(
-        depth=11, base_channels=16, fc_channels=128, norm_cfg=dict(type='GN', num_groups=8), dropout=0.1, init_cfg=None
-    ),
+    backbone=dict(depth=11, base_channels=16, fc_channels=128, norm_cfg=dict(type='GN', num_groups=8), init_cfg=None),
     decode_head=dict(in_channels=[64, 128, 128], zero_init=False),
 )
 train_dataloader = dict(batch_size=4)

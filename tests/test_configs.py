@@ -1,0 +1,136 @@
+"""The configs: composition, what the small ones change, and that every one trains."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmseg.registry import MODELS
+
+from cda_mmseg.visualization.run_log import read_run_log
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / 'configs'
+LEAVES = sorted(path.stem for path in CONFIGS.glob('*.py'))
+STREET_LEAVES = [leaf for leaf in LEAVES if not leaf.endswith('airsim2camvid')]
+SMALL = sorted(f'{folder}/{path.stem}' for folder in ('smoke', 'demo') for path in (CONFIGS / folder).glob('*.py'))
+
+# What a small config may change of its stock leaf: data roots, sizes, widths, initial weights, schedule.
+MAY_CHANGE = [
+    r'.*\.data_root',
+    r'.*\.pipeline\.\d+\.(scale|crop_size)',
+    r'(train|target)_dataloader\.batch_size',
+    r'model\.data_preprocessor\.size',
+    r'model\.(backbone|decode_head|generator|discriminator)\.(in_)?(base_|fc_|max_|stem_)?channels',
+    r'model\.decode_head\.in_channels(\.\d+)?',
+    r'model\.generator\.in_channels(\.\d+)?',
+    r'model\.backbone\.(depth|embed_dims|num_heads(\.\d+)?)',
+    r'model\.discriminator\.num_layers',
+    r'model\.backbone\.(init_cfg|norm_cfg)(\..*)?',
+    r'model\.decode_head\.zero_init',
+    r'model\.encoder_adversarial_weight',
+    r'(train_cfg|optim_wrapper|param_scheduler)\..*',
+]
+
+
+def flatten(node: object, prefix: str = '') -> dict[str, object]:
+    if isinstance(node, dict):
+        items = node.items()
+    elif isinstance(node, list | tuple) and any(isinstance(item, dict) for item in node):
+        items = enumerate(node)
+    else:
+        return {prefix: node}
+    return {key: value for name, item in items for key, value in flatten(item, f'{prefix}.{name}'.lstrip('.')).items()}
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_leaves_are_short_and_compose_four_axes(name):
+    text = (CONFIGS / f'{name}.py').read_text()
+    assert len(text.splitlines()) <= 25
+    bases = re.findall(r"'_base_/(\w+)[/.].*\.py',  # \S+", text) + re.findall(
+        r"'_base_/(default_runtime).py',  # ", text
+    )
+    assert bases[:4] == ['models', 'datasets', 'methods', 'schedules'] and 'default_runtime' in bases
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_small_configs_read_data_as_the_stock_leaf_does(name):
+    small = flatten(Config.fromfile(CONFIGS / f'{name}.py')._cfg_dict.to_dict())
+    stock = flatten(Config.fromfile(CONFIGS / f'{Path(name).name}.py')._cfg_dict.to_dict())
+    missing = object()
+    changed = {key for key in {*small, *stock} if small.get(key, missing) != stock.get(key, missing)}
+    unexpected = sorted(key for key in changed if not any(re.fullmatch(pattern, key) for pattern in MAY_CHANGE))
+    assert unexpected == []
+    assert any(key.endswith('data_root') for key in changed)
+
+
+def test_every_street_leaf_has_a_smoke_sized_child():
+    assert sorted(path.stem for path in (CONFIGS / 'smoke').glob('*.py')) == STREET_LEAVES
+
+
+@pytest.mark.parametrize('name', STREET_LEAVES)
+def test_smoke_configs_train_and_score_both_domains(name, smoke_worlds, tmp_path, monkeypatch):
+    monkeypatch.chdir(smoke_worlds)
+    config = Config.fromfile(CONFIGS / 'smoke' / f'{name}.py')
+    config.work_dir = str(tmp_path)
+    for loader in ('train', 'target', 'val', 'test'):
+        config[f'{loader}_dataloader'].update(num_workers=0, persistent_workers=False)
+    Runner.from_cfg(config).train()
+    log = read_run_log(tmp_path)
+    wanted = {'target/mIoU', 'source/mIoU'}
+    if 'synthia' in name:
+        wanted |= {'target/mIoU16', 'target/mIoU13', 'source/mIoU16', 'source/mIoU13'}
+    assert wanted <= log.validation.keys()
+    assert (tmp_path / 'iter_4.pth').is_file()
+
+
+def test_stock_values_are_the_papers_and_ours():
+    """The numbers that docs/configs.md lists."""
+    config = Config.fromfile(CONFIGS / 'cl_gta2city.py')
+    loss = config.model.decode_head.loss_decode
+    assert (loss.main.loss_weight, loss.warm_fraction) == (5.0, 0.5)
+    assert loss.main.base == pytest.approx(2.718281828)
+    assert [config.optim_wrapper[name].optimizer.lr for name in ('encoder', 'generator', 'discriminator')] == [
+        1e-5,
+        1e-4,
+        1e-4,
+    ]
+    assert all(
+        config.optim_wrapper[n].optimizer.betas == (0.9, 0.999) for n in ('encoder', 'generator', 'discriminator')
+    )
+    assert (config.train_cfg.max_iters, config.train_dataloader.batch_size) == (100_000, 1)
+    assert config.param_scheduler.encoder[0].milestones == [50_000]
+    weights = ('encoder_adversarial_weight', 'generator_adversarial_weight', 'reconstruction_weight')
+    assert [config.model[name] for name in weights] == [0.001, 0.1, 1.0]
+    assert config.model.generator.noise_std == 0.1
+    assert 'save_best' not in config.default_hooks.checkpoint
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_networks_build_as_configured(name):
+    """With the very widths of the paper, weights left random."""
+    config = Config.fromfile(CONFIGS / f'{name}.py')
+    init_default_scope('mmseg')
+    config.model.backbone.init_cfg = None
+    # On the meta device 135 M weights cost nothing; MiT computes its drop-path rates with tensors, so it needs real ones.
+    with torch.device('cpu' if 'segformer' in name else 'meta'):
+        model = MODELS.build(config.model)
+    assert model.num_classes == (6 if 'airsim' in name else 19)
+
+
+# Read by mmengine's Runner, by mmseg's tools, or by our loop (target_dataloader) and leaves (method).
+READ = set(
+    'train_dataloader target_dataloader val_dataloader test_dataloader val_evaluator test_evaluator train_cfg val_cfg '
+    'test_cfg optim_wrapper param_scheduler model model_wrapper_cfg default_scope custom_imports randomness env_cfg '
+    'default_hooks custom_hooks visualizer log_processor log_level load_from resume tta_model method classes'.split()
+)
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_every_key_is_read_by_something(name):
+    config = Config.fromfile(CONFIGS / f'{name}.py')
+    assert set(config) <= READ
+    assert config.method is None
