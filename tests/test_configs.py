@@ -115,18 +115,18 @@ def test_networks_build_as_configured(name):
     config = Config.fromfile(CONFIGS / f'{name}.py')
     init_default_scope('mmseg')
     config.model.backbone.init_cfg = None
-    # On the meta device 135 M weights cost nothing; MiT computes its drop-path rates with tensors, so it needs real ones.
+    # On the meta device 135 M weights cost nothing; MiT computes its drop-path rates with real tensors.
     with torch.device('cpu' if 'segformer' in name else 'meta'):
         model = MODELS.build(config.model)
     assert model.num_classes == (6 if 'airsim' in name else 19)
 
 
 # Read by mmengine's Runner, by mmseg's tools, or by our loop (target_dataloader) and leaves (method).
-READ = set(
-    'train_dataloader target_dataloader val_dataloader test_dataloader val_evaluator test_evaluator train_cfg val_cfg '
-    'test_cfg optim_wrapper param_scheduler model model_wrapper_cfg default_scope custom_imports randomness env_cfg '
-    'default_hooks custom_hooks visualizer log_processor log_level load_from resume tta_model method classes'.split()
-)
+READ = {f'{name}_dataloader' for name in ('train', 'target', 'val', 'test')} | {
+    *('val_evaluator', 'test_evaluator', 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'param_scheduler'),
+    *('model', 'model_wrapper_cfg', 'default_scope', 'custom_imports', 'randomness', 'env_cfg', 'tta_model', 'method'),
+    *('default_hooks', 'custom_hooks', 'visualizer', 'log_processor', 'log_level', 'load_from', 'resume'),
+}
 
 
 @pytest.mark.parametrize('name', LEAVES)

@@ -1,6 +1,7 @@
 """Your own two data sets, worked out: AirSim (labels) to CamVid (none), six shared classes, crops of 128×96."""
 
-classes = dict(
+# Two underscores: a name of this file only, no key of the config.
+__classes = dict(
     classes=('road', 'building', 'fence', 'vegetation', 'sky', 'car'),
     palette=[[128, 64, 128], [70, 70, 70], [190, 153, 153], [107, 142, 35], [70, 130, 180], [0, 0, 142]],
 )
@@ -15,7 +16,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
         img_suffix='_leftImg8bit.jpg',
         seg_map_suffix='_gtFine_common6.png',
-        metainfo=classes,
+        metainfo=__classes,
         pipeline=[
             dict(type='LoadImage'),
             dict(type='LoadAnnotations'),
@@ -37,7 +38,7 @@ target_dataloader = dict(
         data_prefix=dict(img_path='leftImg8bit/train'),
         img_suffix='_leftImg8bit.jpg',
         seg_map_suffix='_gtFine_common6.png',
-        metainfo=classes,
+        metainfo=__classes,
         pipeline=[
             dict(type='LoadImage'),
             dict(type='Resize', scale=(128, 96), keep_ratio=True),
@@ -61,7 +62,7 @@ val_dataloader = dict(
                 data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
                 img_suffix='_leftImg8bit.jpg',
                 seg_map_suffix='_gtFine_common6.png',
-                metainfo=classes,
+                metainfo=__classes,
                 test_mode=True,
                 pipeline=[
                     dict(type='LoadImage'),
@@ -77,7 +78,7 @@ val_dataloader = dict(
                 data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
                 img_suffix='_leftImg8bit.jpg',
                 seg_map_suffix='_gtFine_common6.png',
-                metainfo=classes,
+                metainfo=__classes,
                 test_mode=True,
                 pipeline=[
                     dict(type='LoadImage'),
