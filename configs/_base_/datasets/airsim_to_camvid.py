@@ -6,7 +6,7 @@ __classes = dict(
     palette=[[128, 64, 128], [70, 70, 70], [190, 153, 153], [107, 142, 35], [70, 130, 180], [0, 0, 142]],
 )
 train_dataloader = dict(
-    batch_size=2,
+    batch_size=1,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='PositionSampler'),
@@ -28,7 +28,7 @@ train_dataloader = dict(
     ),
 )
 target_dataloader = dict(
-    batch_size=2,
+    batch_size=1,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='PositionSampler'),
