@@ -4,6 +4,9 @@ import os
 import random
 from pathlib import Path
 
+# Before torch is imported, and for every child process: the networks are tiny, and some tests run two processes.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 import numpy as np
 import pytest
 import torch

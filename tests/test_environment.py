@@ -215,7 +215,8 @@ def test_the_printed_command_repairs_what_pip_installed(tmp_path):
     [site] = (tmp_path / 'venv').glob('lib/python*/site-packages')
     (site / 'pip').symlink_to(Path(pip.__file__).parent)
     environment = {**os.environ, 'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': str(wheels), 'PIP_CONFIG_FILE': os.devnull}
-    environment.pop('PIP_EXTRA_INDEX_URL', None)
+    for name in ('PIP_EXTRA_INDEX_URL', 'PYTHONPATH'):
+        environment.pop(name, None)
 
     def run(command):
         return subprocess.run(command, shell=True, env=environment, cwd=tmp_path, capture_output=True, text=True)
