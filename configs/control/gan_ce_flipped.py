@@ -1,0 +1,21 @@
+"""The positive control with E's adversarial labels flipped: nothing pulls the domains together."""
+
+_base_ = '../gan_ce_gta2city.py'
+
+from cda_mmseg.datasets.worlds import use_world  # noqa: E402
+
+use_world(_base_, 'data/worlds/appearance', width=192, height=96)
+
+model = dict(
+    backbone=dict(depth=11, base_channels=16, fc_channels=128, norm_cfg=dict(type='GN', num_groups=8), init_cfg=None),
+    decode_head=dict(in_channels=[64, 128, 128], zero_init=False),
+    generator=dict(base_channels=8, max_channels=64),
+    discriminator=dict(base_channels=16, num_layers=4),
+    encoder_adversarial_weight=0.1,
+    encoder_labels='own',
+)
+train_dataloader = dict(batch_size=4)
+target_dataloader = dict(batch_size=4)
+train_cfg = dict(max_iters=600, val_interval=150)
+optim_wrapper = dict(encoder=dict(optimizer=dict(lr=1e-3)))
+param_scheduler = dict(encoder=[dict(type='PolyLR', by_epoch=False, eta_min=1e-5, power=0.9, end=600)])
