@@ -20,7 +20,8 @@ class SignalWatcher:
     operation for a process that has died never gets to them. But the interpreter's wake-up descriptor is written to at
     once, and a thread reads it.
 
-    Forked children (data loader workers) leave SIGINT, which a terminal sends to all of a group, to their parent.
+    Forked children (data loader workers) have no part in it. SIGINT, which a terminal sends to a whole group, they
+    leave to their parent.
 
     Args:
         signals (tuple[signal.Signals, ...]): What to watch for.
@@ -32,14 +33,16 @@ class SignalWatcher:
         self.signals = signals
         self.time_limit = time_limit
         self.received: signal.Signals | None = None
-        self._received_at = 0.0
+        self._received_at: float | None = None
         self._armed = True
         self._closed = False
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._former_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._former_handlers = {number: signal.signal(number, self._handle) for number in signals}
-        os.register_at_fork(after_in_child=self._release_in_child)
+        os.register_at_fork(
+            before=self._hold_back, after_in_parent=self._let_through, after_in_child=self._release_in_child
+        )
         self._thread = threading.Thread(target=self._watch, name='signal watcher', daemon=True)
         self._thread.start()
 
@@ -64,12 +67,14 @@ class SignalWatcher:
         self._reader.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Take the place of the default handler, which would end the process; the thread has the work.
+        """Take the place of the default handler, which would end the process.
 
         Args:
             number (int): The signal.
             frame (FrameType | None): Where it arrived.
         """
+        if self.received is None:
+            self.received = signal.Signals(number)
 
     def _watch(self) -> None:
         """Read signal numbers until the watcher is closed."""
@@ -81,9 +86,9 @@ class SignalWatcher:
             if self._closed:
                 return
             for number in set(numbers) & set(self.signals):
-                if self.received is None:
+                if self._received_at is None:
                     self._received_at = time.monotonic()
-                    self.received = signal.Signals(number)
+                    self._handle(number, None)
                 elif time.monotonic() - self._received_at > SECOND_SIGNAL_AFTER:
                     self._exit('Second signal.')
 
@@ -93,7 +98,7 @@ class SignalWatcher:
         Returns:
             float | None: Seconds; None for ever.
         """
-        if self.received is None or self.time_limit is None or not self._armed:
+        if self._received_at is None or self.time_limit is None or not self._armed:
             return None
         return max(0.0, self._received_at + self.time_limit - time.monotonic())
 
@@ -108,6 +113,16 @@ class SignalWatcher:
         # the main thread may be stuck for good, so no orderly end is possible
         os._exit(128 + self.received)
 
+    def _hold_back(self) -> None:
+        """Hold signals back while a child is forked, until it has handlers of its own."""
+        if self._former_handlers:
+            signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
+
+    def _let_through(self) -> None:
+        """Let signals through again."""
+        if self._former_handlers:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)
+
     def _release_in_child(self) -> None:
         """Let a forked child take no part: it shares the descriptor, and its signals would count as the parent's."""
         if not self._former_handlers:
@@ -115,4 +130,5 @@ class SignalWatcher:
         signal.set_wakeup_fd(-1)
         for number in self._former_handlers:
             signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+        self._let_through()
         self._former_handlers = {}

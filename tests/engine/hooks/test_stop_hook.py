@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from multiprocessing import get_context
 
 import pytest
 from run_state import assert_identical, checkpoints, log_of, state_of
@@ -11,7 +12,7 @@ from toy_training import ask_for_ever, build_runner, errors, finish, last_iterat
 
 from cda_mmseg.engine.checkpointing import find_resume_point
 from cda_mmseg.engine.hooks import StopHook
-from cda_mmseg.engine.hooks.signal_watcher import SECOND_SIGNAL_AFTER
+from cda_mmseg.engine.hooks.signal_watcher import SignalWatcher
 
 STOP = dict(type='StopHook')
 
@@ -82,6 +83,19 @@ def test_waits_for_the_end_of_an_accumulation_cycle(tmp_path):
     assert find_resume_point(str(tmp_path)).iteration == 8
 
 
+def test_its_checkpoint_is_an_extra_one_until_the_next(tmp_path):
+    settings = dict(checkpoint=dict(max_keep_ckpts=2), max_iters=15)
+    process = start(tmp_path, hooks=[pause('before_train_iter', 12), STOP], **settings)
+    paused = wait_for(tmp_path / 'paused', process)
+    os.kill(process.pid, signal.SIGTERM)
+    time.sleep(0.1)
+    paused.unlink()
+    assert finish(process) == 75
+    assert checkpoints(tmp_path) == ['iter_10.pth', 'iter_12.pth', 'iter_5.pth']
+    train(tmp_path, resume=True, **settings)
+    assert checkpoints(tmp_path) == ['iter_10.pth', 'iter_15.pth']
+
+
 def test_a_second_signal_exits_at_once(tmp_path):
     """The main thread sits in a system call that no signal handler gets through to."""
     process = start(tmp_path, hooks=[dict(type='BlockAt', stage='before_train_iter', iteration=7), STOP])
@@ -90,7 +104,7 @@ def test_a_second_signal_exits_at_once(tmp_path):
     # the launcher's copy of the same request
     time.sleep(0.2)
     os.kill(process.pid, signal.SIGTERM)
-    time.sleep(SECOND_SIGNAL_AFTER)
+    time.sleep(2.0)
     assert process.is_alive()
     os.kill(process.pid, signal.SIGINT)
     assert finish(process, timeout=2) == 128 + signal.SIGTERM
@@ -156,6 +170,26 @@ def test_a_process_that_dies_takes_the_other_down_with_a_message(tmp_path):
     finish(processes[1])
     assert finish(processes[0], timeout=30) == 1
     assert 'RuntimeError: Another process of this run is gone' in errors(tmp_path).strip().splitlines()[-1]
+
+
+def test_forked_children_have_signals_of_their_own():
+    """A child that shared the parent's would outlive ``terminate`` and stop the parent's run."""
+    watcher = SignalWatcher((signal.SIGTERM, signal.SIGINT), time_limit=None)
+    try:
+        child = get_context('fork').Process(target=time.sleep, args=(30,))
+        child.start()
+        os.kill(child.pid, signal.SIGINT)
+        time.sleep(0.2)
+        assert child.is_alive()
+        child.terminate()
+        child.join(10)
+        assert child.exitcode == -signal.SIGTERM
+        assert watcher.received is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+        assert watcher.received == signal.SIGTERM
+    finally:
+        watcher.close()
 
 
 def test_handlers_are_given_back(tmp_path):
