@@ -14,6 +14,6 @@ model = dict(
 )
 train_dataloader = dict(batch_size=4)
 target_dataloader = dict(batch_size=4)
-train_cfg = dict(max_iters=600, val_interval=150)
+train_cfg = dict(max_iters=700, val_interval=175)
 optim_wrapper = dict(encoder=dict(optimizer=dict(lr=1e-3)))
-param_scheduler = dict(encoder=[dict(type='PolyLR', by_epoch=False, eta_min=1e-5, power=0.9, end=600)])
+param_scheduler = dict(encoder=[dict(type='MultiStepLR', by_epoch=False, milestones=[350], gamma=0.1)])
