@@ -20,8 +20,8 @@ class SignalWatcher:
     operation for a process that has died never gets to them. But the interpreter's wake-up descriptor is written to at
     once, and a thread reads it.
 
-    Forked children (data loader workers) have no part in it. SIGINT, which a terminal sends to a whole group, they
-    leave to their parent.
+    Forked children (data loader workers) have no part in it, and leave the process group: terminals and schedulers
+    signal whole groups, and a run whose workers are gone cannot finish its iteration.
 
     Args:
         signals (tuple[signal.Signals, ...]): What to watch for.
@@ -124,11 +124,12 @@ class SignalWatcher:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)
 
     def _release_in_child(self) -> None:
-        """Let a forked child take no part: it shares the descriptor, and its signals would count as the parent's."""
+        """Let a forked child take no part: its signals would be written to the descriptor that it shares."""
         if not self._former_handlers:
             return
         signal.set_wakeup_fd(-1)
         for number in self._former_handlers:
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+            signal.signal(number, signal.SIG_DFL)
+        os.setpgid(0, 0)
         self._let_through()
         self._former_handlers = {}
