@@ -29,16 +29,19 @@ class WarmStartLoss(nn.Module):
         warm (dict): Config of the first loss, such as a cross entropy.
         main (dict): Config of the loss that follows, such as :class:`ConservativeLoss`.
         warm_fraction (float): Share of the iterations that use ``warm``, in [0, 1]. Defaults to 0.5.
+        loss_name (str): Name in the log, one for both losses: under a name that is no longer used mmengine would go on
+            logging the last value of the first one to the end of the run.
 
     Raises:
         ValueError: If ``warm_fraction`` is out of its range.
     """
 
-    def __init__(self, warm: dict, main: dict, warm_fraction: float = 0.5) -> None:
+    def __init__(self, warm: dict, main: dict, warm_fraction: float = 0.5, loss_name: str = 'loss_seg') -> None:
         super().__init__()
         self.warm_fraction = check_number('WarmStartLoss', 'warm_fraction', warm_fraction, at_least=0, at_most=1)
         self.warm: nn.Module = MODELS.build(warm)
         self.main: nn.Module = MODELS.build(main)
+        self.loss_name = loss_name
         self._is_warm: bool | None = None
 
     def set_progress(self, progress: 'TrainingProgress') -> None:
@@ -65,11 +68,6 @@ class WarmStartLoss(nn.Module):
                 'The segmentors of cda_mmseg do; a plain EncoderDecoder does not and cannot train with this loss.'
             )
         return self.warm if self._is_warm else self.main
-
-    @property
-    def loss_name(self) -> str:
-        """Name of the loss in force."""
-        return self.in_force.loss_name
 
     @property
     def clamped_share(self) -> Tensor | None:

@@ -1,5 +1,7 @@
 """Segmentation losses from class scores that are already there."""
 
+from collections.abc import Iterable
+
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.utils import resize
 from torch import Tensor, nn
@@ -37,15 +39,24 @@ def head_losses(head: BaseDecodeHead, scores: Tensor, data_samples: list, with_a
         with_accuracy (bool): Whether ``acc_seg`` is computed where it can be left out.
 
     Returns:
-        dict[str, Tensor]: Loss terms, and perhaps ``acc_seg``.
+        dict[str, Tensor]: Loss terms, and perhaps ``acc_seg`` and the share of pixels that a loss clamped.
     """
+    terms = head.loss_decode if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
     if with_accuracy or type(head).loss_by_feat is not BaseDecodeHead.loss_by_feat:
-        return head.loss_by_feat(scores, data_samples)
+        losses = head.loss_by_feat(scores, data_samples)
+    else:
+        losses = _losses_alone(head, terms, scores, data_samples)
+    shares = [share for share in (getattr(term, 'clamped_share', None) for term in terms) if share is not None]
+    return {**losses, 'clamped_share': shares[0]} if shares else losses
+
+
+def _losses_alone(
+    head: BaseDecodeHead, terms: Iterable[nn.Module], scores: Tensor, data_samples: list
+) -> dict[str, Tensor]:
     label = head._stack_batch_gt(data_samples)
     scores = resize(scores, size=label.shape[2:], mode='bilinear', align_corners=head.align_corners)
     weight = head.sampler.sample(scores, label) if head.sampler is not None else None
     label = label.squeeze(1)
-    terms = head.loss_decode if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
     losses: dict[str, Tensor] = {}
     for term in terms:
         value = term(scores, label, weight=weight, ignore_index=head.ignore_index)

@@ -25,7 +25,7 @@ def test_changes_the_loss_at_the_given_share_of_the_run():
     names, values = [], []
     for iteration in range(8):
         loss.set_progress(TrainingProgress(iteration=iteration, max_iters=8))
-        names.append(loss.loss_name)
+        names.append(loss.in_force.loss_name)
         values.append(loss(scores, label, ignore_index=255))
         assert (loss.clamped_share is None) == (iteration < 2)
     assert names == ['loss_ce'] * 2 + ['loss_conservative'] * 6
@@ -38,7 +38,7 @@ def test_is_a_pure_function_of_the_iteration():
     loss = WarmStartLoss(WARM, MAIN)
     for iteration, name in ((7, 'loss_conservative'), (0, 'loss_ce'), (5, 'loss_conservative'), (4, 'loss_ce')):
         loss.set_progress(TrainingProgress(iteration=iteration, max_iters=10))
-        assert loss.loss_name == name
+        assert loss.in_force.loss_name == name
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_number_of_warm_iterations(fraction, max_iters, warm_iterations):
     loss = WarmStartLoss(WARM, MAIN, warm_fraction=fraction)
     for iteration in {0, warm_iterations - 1, warm_iterations, max_iters - 1} & set(range(max_iters)):
         loss.set_progress(TrainingProgress(iteration=iteration, max_iters=max_iters))
-        assert (loss.loss_name == 'loss_ce') == (iteration < warm_iterations)
+        assert (loss.in_force.loss_name == 'loss_ce') == (iteration < warm_iterations)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_other_losses_are_left_alone():
         scores, label, ignore_index=255
     )
     loss.set_progress(TrainingProgress(iteration=1, max_iters=2))
-    assert loss.loss_name == 'loss_dice' and loss.clamped_share is None
+    assert loss.in_force.loss_name == 'loss_dice' and loss.clamped_share is None
     assert loss(scores, label.clamp(max=4)) == MODELS.build(dice)(scores, label.clamp(max=4), ignore_index=255)
 
 
@@ -108,10 +108,19 @@ def test_an_unknown_iteration_is_an_error():
     with pytest.raises(RuntimeError, match='set_progress'):
         loss(*batch())
     with pytest.raises(RuntimeError, match='set_progress'):
-        _ = loss.loss_name
+        _ = loss.in_force.loss_name
 
 
 def test_bad_fractions_are_named():
     for fraction in (-0.1, 1.5, None):
         with pytest.raises(ValueError, match=r'^WarmStartLoss: warm_fraction .* at least 0 and at most 1'):
             WarmStartLoss(WARM, MAIN, warm_fraction=fraction)
+
+
+def test_the_log_has_one_name_for_both_losses():
+    loss = WarmStartLoss(WARM, MAIN)
+    names = set()
+    for iteration in range(4):
+        loss.set_progress(TrainingProgress(iteration=iteration, max_iters=4))
+        names.add(loss.loss_name)
+    assert names == {'loss_seg'}

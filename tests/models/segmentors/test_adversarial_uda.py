@@ -406,3 +406,16 @@ def test_optimizer_config_names_its_errors():
     config.pop('generator')
     with pytest.raises(ValueError, match='generator'):
         build_optim_wrapper(model, config)
+
+
+@pytest.mark.parametrize('iteration', [0, 49])
+def test_the_share_of_clamped_pixels_is_logged(iteration):
+    config = model_config()
+    config['decode_head'] |= dict(loss_decode=dict(type='ConservativeLoss', clamp=1e-3), zero_init=True)
+    model = build(config)
+    optimizers = build_optim_wrapper(model, optimizer_config('SGD'))
+    model.set_progress(TrainingProgress(iteration, 100, SEED, 0))
+    log = model.train_step(make_data(0), optimizers)
+    # At five equal probabilities CL(1/5) = .177 is far beyond the clamp.
+    assert log['decode.clamped_share'] == 1
+    assert ('decode.acc_seg' in log) == (iteration == 49)
