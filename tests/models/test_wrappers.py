@@ -17,10 +17,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def train_on_two(out: Path, kind: str, dtype: str, accumulation: int) -> list[dict]:
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    command += ['-m', 'tests.models.distributed_training', str(out), kind, dtype, str(accumulation)]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--rdzv-backend=c10d']
+    command += ['--rdzv-endpoint=127.0.0.1:0', '-m', 'tests.models.distributed_training', str(out), kind, dtype]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=300, capture_output=True)
+    # Into a file: workers that outlive a time-out would hold a pipe open.
+    with open(out / 'output.txt', 'w') as output:
+        subprocess.run(
+            [*command, str(accumulation)],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            timeout=120,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     return [torch.load(out / f'rank{rank}.pth', weights_only=True) for rank in range(2)]
 
 
