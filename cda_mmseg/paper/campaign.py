@@ -1,0 +1,323 @@
+"""Run the experiments of tables one after another, so that nothing finished is repeated and nothing begun is lost."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from mmengine.config import Config
+
+from cda_mmseg.paper.composition import compose_config, main_losses, warm_start_end
+from cda_mmseg.paper.data_settings import DataSetting
+from cda_mmseg.paper.experiments import Experiment, gan_ce
+from cda_mmseg.paper.gradient_sizes import GradientSizes, measure_gradient_sizes
+from cda_mmseg.paper.projection import Speed, count_validation_images, measure_speed
+from cda_mmseg.visualization.run_log import RunLog, read_run_log
+
+MARKER = 'finished.json'
+
+
+class CampaignError(RuntimeError):
+    """The campaign cannot go on as asked; the message says what to do."""
+
+
+class CampaignStopped(Exception):
+    """The campaign was asked to stop; the run that was under way is saved."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One training run.
+
+    Attributes:
+        experiment (Experiment): What is trained.
+        seed (int): Its seed.
+    """
+
+    experiment: Experiment
+    seed: int
+
+    def __str__(self) -> str:
+        return f'{self.experiment.folder}, seed {self.seed}'
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """A finished training run.
+
+    Attributes:
+        point (Point): Which.
+        work_dir (Path): Its folder.
+        log (RunLog): What it logged.
+        seconds (float | None): How long it took; None if it was interrupted and resumed.
+    """
+
+    point: Point
+    work_dir: Path
+    log: RunLog
+    seconds: float | None
+
+
+def list_points(experiments: Iterable[Experiment], seeds: Sequence[int]) -> list[Point]:
+    """Order what has to be trained: all experiments with the first seed, then all with the next.
+
+    Args:
+        experiments (Iterable[Experiment]): Experiments, some perhaps twice.
+        seeds (Sequence[int]): Seeds.
+
+    Returns:
+        list[Point]: Each run once. GAN + CE comes before the experiments that are compared with its gradients.
+    """
+    unique = {experiment.folder: experiment for experiment in experiments}.values()
+    ordered = sorted(unique, key=lambda experiment: experiment.reading != 'paper')
+    return [Point(experiment, seed) for seed in seeds for experiment in ordered]
+
+
+class Campaign:
+    """Training runs of one data setting and one length, in one folder.
+
+    ``configs/<pair>/<experiment>.py`` are their configs, ``runs/<pair>/<experiment>/seed_<n>`` their work directories,
+    ``gradients/<pair>.json`` the gradient sizes at the end of the warm start, and ``probes`` what projections are made
+    from. Experiments that several tables share are run once.
+
+    Args:
+        root (Path): Folder with ``configs`` and ``tools``.
+        out (Path): The campaign's folder.
+        setting (DataSetting): The data.
+        scale (float): Factor of the schedule's length.
+        validations (int | None): Number of validations of a run; by default the config's.
+        options (Mapping[str, object] | None): Dotted config keys → values, for all runs.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        out: Path,
+        setting: DataSetting,
+        scale: float = 1.0,
+        validations: int | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> None:
+        self.root = root
+        self.out = out
+        self.setting = setting
+        self.scale = scale
+        self.validations = validations
+        self.options = dict(options or {})
+        self.failures: dict[Point, str] = {}
+
+    @property
+    def train_tool(self) -> Path:
+        """Path: The tool that trains one config."""
+        return self.root / 'tools' / 'train.py'
+
+    def work_dir(self, point: Point) -> Path:
+        """Return the folder of a run.
+
+        Args:
+            point (Point): The run.
+
+        Returns:
+            Path: Its ``work_dir``.
+        """
+        return self.out / 'runs' / point.experiment.folder / f'seed_{point.seed}'
+
+    def is_finished(self, point: Point) -> bool:
+        """Tell whether a run needs no more training.
+
+        Args:
+            point (Point): The run.
+
+        Returns:
+            bool: Whether it came to its end.
+        """
+        return (self.work_dir(point) / MARKER).is_file()
+
+    def result(self, point: Point) -> PointResult | None:
+        """Read a finished run.
+
+        Args:
+            point (Point): The run.
+
+        Returns:
+            PointResult | None: What it logged; None if it is not finished.
+        """
+        if not self.is_finished(point):
+            return None
+        folder = self.work_dir(point)
+        marker = json.loads((folder / MARKER).read_text(encoding='utf-8'))
+        return PointResult(point, folder, read_run_log(folder, str(point)), marker['seconds'])
+
+    def compose(self, experiment: Experiment) -> Config:
+        """Compose an experiment's config for this campaign.
+
+        Args:
+            experiment (Experiment): The experiment.
+
+        Returns:
+            Config: The config.
+
+        Raises:
+            CampaignError: If it needs gradient sizes that cannot be measured yet.
+        """
+        factor = 1.0
+        if experiment.reading == 'equal-ratio':
+            sizes = self.gradient_sizes(experiment.pair)
+            if sizes is None:
+                raise CampaignError(
+                    f'{experiment.folder} needs the gradient sizes at the end of the warm start of '
+                    f'{gan_ce(experiment.pair).folder}, which has no finished run.'
+                )
+            factor = sizes.equal_ratio_factor(experiment.name)
+        return compose_config(
+            self.root / 'configs', self.setting, experiment, self.scale, self.validations, factor, self.options
+        )
+
+    def write_config(self, experiment: Experiment) -> Path:
+        """Write an experiment's config, and refuse to mix runs of different ones.
+
+        Args:
+            experiment (Experiment): The experiment.
+
+        Returns:
+            Path: The file.
+
+        Raises:
+            CampaignError: If runs of this experiment were made with another config.
+        """
+        path = self.out / 'configs' / f'{experiment.folder}.py'
+        text = self.compose(experiment).pretty_text
+        if path.is_file() and path.read_text(encoding='utf-8') != text and self._has_runs(experiment):
+            raise CampaignError(
+                f'{self.out} holds runs of {experiment.folder} with another config than now ({path}). Choose another '
+                f'--out, or remove {self.out / "runs" / experiment.folder} to run them again.'
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding='utf-8')
+        return path
+
+    def gradient_sizes(self, pair: str) -> GradientSizes | None:
+        """Read or measure the gradient sizes of all losses, on the first finished run of GAN + CE.
+
+        Args:
+            pair (str): Pair of data sets.
+
+        Returns:
+            GradientSizes | None: The sizes at the end of the warm start; None if there is no such run yet.
+        """
+        path = self.out / 'gradients' / f'{pair}.json'
+        if path.is_file():
+            return GradientSizes.load(path)
+        baseline = gan_ce(pair)
+        runs = sorted((self.out / 'runs' / baseline.folder).glob(f'seed_*/{MARKER}'))
+        if not runs:
+            return None
+        config = self.compose(baseline)
+        checkpoint = runs[0].parent / f'iter_{warm_start_end(config)}.pth'
+        print(f'Measuring gradients on {checkpoint}', flush=True)
+        sizes = measure_gradient_sizes(config, checkpoint, main_losses(self.root / 'configs'))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sizes.save(path)
+        return sizes
+
+    def project(self, points: Sequence[Point]) -> float:
+        """Project how long the missing runs take, from finished runs of their kind or a few iterations.
+
+        Args:
+            points (Sequence[Point]): The runs.
+
+        Returns:
+            float: Seconds.
+        """
+        seconds: dict[tuple[str, bool], float] = {}
+        total = 0.0
+        for point in points:
+            if self.is_finished(point):
+                continue
+            kind = point.experiment.pair, point.experiment.adversarial
+            if kind not in seconds:
+                seconds[kind] = self._seconds_of_kind(point.experiment, points)
+            total += seconds[kind]
+        return total
+
+    def run(self, points: Sequence[Point]) -> Iterator[Point]:
+        """Train the missing runs one after another.
+
+        A run that fails is noted in ``failures``, and the next one is begun.
+
+        Args:
+            points (Sequence[Point]): The runs.
+
+        Yields:
+            Point: Each run before it begins.
+
+        Raises:
+            CampaignError: If a run cannot begin.
+            CampaignStopped: If the process was asked to stop.
+        """
+        for point in points:
+            if self.is_finished(point):
+                continue
+            yield point
+            self._train(point)
+
+    def _train(self, point: Point) -> None:
+        """Train one run in a process of its own, or go on with it."""
+        try:
+            config = self.write_config(point.experiment)
+        except CampaignError as error:
+            if (
+                point.experiment.reading == 'equal-ratio'
+                and gan_ce(point.experiment.pair) in self._failed_experiments()
+            ):
+                self.failures[point] = str(error)
+                return
+            raise
+        folder = self.work_dir(point)
+        folder.mkdir(parents=True, exist_ok=True)
+        begun_before = any(folder.glob('iter_*.pth'))
+        command = [sys.executable, str(self.train_tool), str(config), '--work-dir', str(folder)]
+        command += ['--seed', str(point.seed), '--resume', 'auto']
+        begin = time.monotonic()
+        with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                process.terminate()
+                process.wait()
+                raise CampaignStopped(f'Stopped during {point}.') from None
+        if code == os.EX_TEMPFAIL:
+            raise CampaignStopped(f'Stopped during {point}.')
+        if code != 0:
+            self.failures[point] = f'exit code {code}, see {output.name}'
+            return
+        self.failures.pop(point, None)
+        seconds = None if begun_before else round(time.monotonic() - begin, 1)
+        temporary = folder / f'{MARKER}.tmp'
+        temporary.write_text(json.dumps({'seconds': seconds}) + '\n', encoding='utf-8')
+        temporary.replace(folder / MARKER)
+
+    def _has_runs(self, experiment: Experiment) -> bool:
+        return any((self.out / 'runs' / experiment.folder).glob('seed_*/*'))
+
+    def _seconds_of_kind(self, experiment: Experiment, points: Sequence[Point]) -> float:
+        """Project one run: the mean of finished ones with or without a GAN, or from a probe."""
+        finished = [
+            result.seconds
+            for point in points
+            if (point.experiment.pair, point.experiment.adversarial) == (experiment.pair, experiment.adversarial)
+            and (result := self.result(point)) is not None
+            and result.seconds is not None
+        ]
+        if finished:
+            return mean(finished)
+        kind = 'gan' if experiment.adversarial else 'source_only'
+        config = self.compose(gan_ce(experiment.pair) if experiment.adversarial else experiment)
+        speed: Speed = measure_speed(config, self.train_tool, self.out / 'probes' / f'{experiment.pair}_{kind}')
+        return speed.run_seconds(config, count_validation_images(config))

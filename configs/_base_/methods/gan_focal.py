@@ -1,0 +1,17 @@
+"""GAN + CE for the first half of the run, then the softmax focal loss with α = 5 (paper: Fig. 5, Table 6, FL)."""
+
+_base_ = 'gan_ce.py'
+
+method = dict(
+    model=dict(
+        decode_head=dict(
+            loss_decode=dict(
+                _delete_=True,
+                type='WarmStartLoss',
+                warm=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+                main=dict(type='SoftmaxFocalLoss', alpha=5.0, gamma=2.0),
+                warm_fraction=0.5,
+            )
+        )
+    )
+)
