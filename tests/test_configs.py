@@ -21,7 +21,7 @@ SMALL = sorted(f'{folder}/{path.stem}' for folder in ('smoke', 'demo') for path 
 # What a small config may change of its stock leaf: data roots, sizes, widths, initial weights, schedule.
 MAY_CHANGE = [
     r'.*\.data_root',
-    r'.*\.pipeline\.\d+\.(scale|crop_size)',
+    r'(.*\.|test_)pipeline\.\d+\.(scale|crop_size)',
     r'(train|target)_dataloader\.batch_size',
     r'model\.data_preprocessor\.size',
     r'model\.(backbone|decode_head|generator|discriminator)\.(in_)?(base_|fc_|max_|stem_)?channels',
@@ -125,6 +125,7 @@ def test_networks_build_as_configured(name):
 READ = {f'{name}_dataloader' for name in ('train', 'target', 'val', 'test')} | {
     *('val_evaluator', 'test_evaluator', 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'param_scheduler'),
     *('model', 'model_wrapper_cfg', 'default_scope', 'custom_imports', 'randomness', 'env_cfg', 'tta_model', 'method'),
+    'test_pipeline',
     *('default_hooks', 'custom_hooks', 'visualizer', 'log_processor', 'log_level', 'load_from', 'resume'),
 }
 

@@ -1,7 +1,8 @@
 """Source data sets in their official layouts, and the transforms that read raw labels."""
 
+from .both_domains import BothDomainsDataset
 from .gtav import GTAVDataset
 from .synthia import SynthiaDataset
 from .transforms import LoadImage, LoadLabelIds, TagDomain
 
-__all__ = ['GTAVDataset', 'LoadImage', 'LoadLabelIds', 'SynthiaDataset', 'TagDomain']
+__all__ = ['BothDomainsDataset', 'GTAVDataset', 'LoadImage', 'LoadLabelIds', 'SynthiaDataset', 'TagDomain']

@@ -15,13 +15,15 @@ def use_world(config: ConfigDict, root: str, width: int, height: int) -> None:
         width (int): Width in pixels of training crops and of evaluated images.
         height (int): Height in pixels of training crops.
     """
-    loaders = [config[f'{name}_dataloader'] for name in ('train', 'target', 'val', 'test')]
-    for loader in loaders:
+    pipelines = [config.test_pipeline]
+    for loader in (config[f'{name}_dataloader'] for name in ('train', 'target', 'val', 'test')):
+        pipelines.append(loader.dataset.pipeline)
         for dataset in loader.dataset.get('datasets', [loader.dataset]):
             dataset.data_root = root + dataset.data_root.removeprefix('data')
-            for step in dataset.pipeline:
-                if step.type == 'Resize':
-                    step.scale = (width, width)
-                elif step.type == 'RandomCrop':
-                    step.crop_size = (height, width)
+            pipelines.append(dataset.pipeline)
+    for step in (step for pipeline in pipelines for step in pipeline):
+        if step.type == 'Resize':
+            step.scale = (width, width)
+        elif step.type == 'RandomCrop':
+            step.crop_size = (height, width)
     config.model.data_preprocessor.size = (height, width)

@@ -48,13 +48,20 @@ target_dataloader = dict(
         ],
     ),
 )
+# How mmseg's inferencer reads an image.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(128, 96), keep_ratio=True),
+    dict(type='PackSegInputs'),
+]
 val_dataloader = dict(
     batch_size=1,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='ConcatDataset',
+        type='BothDomainsDataset',
+        pipeline=test_pipeline,
         datasets=[
             dict(
                 type='BaseSegDataset',

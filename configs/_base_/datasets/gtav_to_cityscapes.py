@@ -38,6 +38,12 @@ target_dataloader = dict(
         ],
     ),
 )
+# How mmseg's inferencer reads an image.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
+    dict(type='PackSegInputs'),
+]
 # Both domains in one pass: width 1024 in, labels at full resolution.
 val_dataloader = dict(
     batch_size=1,
@@ -45,8 +51,8 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='ConcatDataset',
-        ignore_keys=['source_part'],
+        type='BothDomainsDataset',
+        pipeline=test_pipeline,
         datasets=[
             dict(
                 type='CityscapesDataset',
