@@ -10,7 +10,7 @@ SHELL := /bin/bash
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-PYTHON_CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python)
+PYTHON_CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
 # The other files in that folder are what these share.
 BENCHMARKS = $(shell grep -l "^if __name__ == '__main__'" benchmarks/*.py)
 
