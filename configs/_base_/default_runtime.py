@@ -10,7 +10,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
-model_wrapper_cfg = dict(type='PlayerDistributedDataParallel')
+# With its scope: mmengine looks wrappers up in its own registry.
+model_wrapper_cfg = dict(type='mmseg.PlayerDistributedDataParallel')
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

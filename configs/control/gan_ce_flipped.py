@@ -11,11 +11,15 @@ model = dict(
     decode_head=dict(in_channels=[64, 128, 128], zero_init=False),
     generator=dict(base_channels=8, max_channels=64),
     discriminator=dict(base_channels=16, num_layers=4),
-    encoder_adversarial_weight=0.1,
+    encoder_adversarial_weight=0.03,
     encoder_labels='own',
 )
 train_dataloader = dict(batch_size=4)
 target_dataloader = dict(batch_size=4)
 train_cfg = dict(max_iters=700, val_interval=175)
-optim_wrapper = dict(encoder=dict(optimizer=dict(lr=1e-3)))
+optim_wrapper = dict(
+    encoder=dict(optimizer=dict(lr=1e-3)),
+    generator=dict(optimizer=dict(lr=1e-3, betas=(0.5, 0.999))),
+    discriminator=dict(optimizer=dict(lr=1e-3, betas=(0.5, 0.999))),
+)
 param_scheduler = dict(encoder=[dict(type='MultiStepLR', by_epoch=False, milestones=[350], gamma=0.1)])

@@ -1,4 +1,4 @@
-"""Your own two data sets, worked out: AirSim (labels) to CamVid (none), six shared classes, crops of 128×96."""
+"""Your own two data sets, worked out: AirSim (labels) to CamVid (none), six shared classes, crops of 128×96 at full size."""
 
 # Two underscores: a name of this file only, no key of the config.
 __classes = dict(
@@ -20,7 +20,6 @@ train_dataloader = dict(
         pipeline=[
             dict(type='LoadImage'),
             dict(type='LoadAnnotations'),
-            dict(type='Resize', scale=(171, 96), keep_ratio=True),
             dict(type='RandomCrop', crop_size=(96, 128)),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PackSegInputs'),
@@ -41,7 +40,6 @@ target_dataloader = dict(
         metainfo=__classes,
         pipeline=[
             dict(type='LoadImage'),
-            dict(type='Resize', scale=(128, 96), keep_ratio=True),
             dict(type='RandomCrop', crop_size=(96, 128)),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PackSegInputs'),
@@ -51,7 +49,7 @@ target_dataloader = dict(
 # How mmseg's inferencer reads an image.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(128, 96), keep_ratio=True),
+    dict(type='Resize', scale=(256, 192), keep_ratio=True),
     dict(type='PackSegInputs'),
 ]
 val_dataloader = dict(
@@ -73,7 +71,6 @@ val_dataloader = dict(
                 test_mode=True,
                 pipeline=[
                     dict(type='LoadImage'),
-                    dict(type='Resize', scale=(128, 96), keep_ratio=True),
                     dict(type='LoadAnnotations'),
                     dict(type='TagDomain', domain='target'),
                     dict(type='PackSegInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'domain')),
@@ -89,7 +86,6 @@ val_dataloader = dict(
                 test_mode=True,
                 pipeline=[
                     dict(type='LoadImage'),
-                    dict(type='Resize', scale=(171, 96), keep_ratio=True),
                     dict(type='LoadAnnotations'),
                     dict(type='TagDomain', domain='source'),
                     dict(type='PackSegInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'domain')),

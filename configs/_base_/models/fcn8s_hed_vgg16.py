@@ -13,7 +13,7 @@ model = dict(
     ),
     # These features' rms are 22 (pool3), 7 (pool4) and 9 (fc7) on this data.
     decode_head=dict(
-        type='FCN8sHead', in_channels=[256, 512, 512], in_index=[0, 1, 2], skip_scales=(0.1, 1.0), num_classes=6
+        type='FCN8sHead', in_channels=[256, 512, 512], in_index=[0, 1, 2], skip_scales=(0.3, 1.0), num_classes=6
     ),
     test_cfg=dict(mode='whole'),
 )

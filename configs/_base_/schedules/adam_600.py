@@ -1,6 +1,6 @@
 """A short run of 600 iterations, for small images on a CPU."""
 
-train_cfg = dict(type='UDATrainLoop', max_iters=600, val_interval=75)
+train_cfg = dict(type='UDATrainLoop', max_iters=600, val_interval=100)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
