@@ -1,14 +1,30 @@
 """What the command-line tools share: from a config and options to a runner that can start."""
 
+import difflib
+import inspect
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
 from torch import distributed
 
 from cda_mmseg.engine.checkpointing import ResumePoint, find_resume_point, read_resume_point
+
+READ_KEYS = frozenset(inspect.signature(Runner).parameters) - {'cfg'} | {
+    # by mmengine's runner straight from the config
+    *('runner_type', 'compile', 'model_wrapper_cfg', 'sync_bn', 'find_unused_parameters'),
+    *('activation_checkpointing', 'efficient_conv_bn_eval', 'custom_imports'),
+    # by mmseg's tools and inferencer, and by our loop
+    *('tta_model', 'tta_pipeline', 'test_pipeline', 'target_dataloader'),
+    # by a leaf that lays it over the network and then sets it to None, see configs/
+    'method',
+}
+"""Keys at the top of a config that something reads."""
 
 
 def load_config(path: str, options: dict | None, work_dir: str | None, launcher: str) -> Config:
@@ -25,7 +41,8 @@ def load_config(path: str, options: dict | None, work_dir: str | None, launcher:
 
     Raises:
         FileNotFoundError: If there is no such config.
-        KeyError: If an option names a key whose parents the config does not have, which a misspelling does.
+        KeyError: If an option names a key whose parents the config does not have, which a misspelling does, or if a key
+            at the top of the config is a misspelling of one that is read.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config {path}. Configs are listed in configs/README.md.')
@@ -33,9 +50,25 @@ def load_config(path: str, options: dict | None, work_dir: str | None, launcher:
     for key in options or {}:
         _check_parents_exist(config, key)
     config.merge_from_dict(options or {})
+    _check_top_level(config)
     config.launcher = launcher
     config.work_dir = work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return config
+
+
+def _check_top_level(config: Config) -> None:
+    """Refuse misspelt keys; helpers of a config's own (``crop_size = ...``) that nobody reads are named once."""
+    unread = sorted(set(config) - READ_KEYS)
+    for key in unread:
+        similar = difflib.get_close_matches(key, READ_KEYS, n=1, cutoff=0.85)
+        if similar:
+            raise KeyError(f'{config.filename}: nobody reads the key {key!r}. Did you mean {similar[0]!r}?')
+    if unread:
+        print_log(
+            f'{config.filename}: nobody reads the keys {unread}; helpers of the config itself may stay.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _check_parents_exist(config: Config, key: str) -> None:
@@ -78,9 +111,35 @@ def resume_point(config: Config, resume: str, trusted: bool) -> ResumePoint | No
     if point is not None:
         config.resume, config.load_from = True, point.path
         # The runner builds its samplers before it reads the checkpoint: the seed must be there by then.
+        randomness = config.setdefault('randomness', {})
         if point.seed is not None:
-            config.setdefault('randomness', {})['seed'] = point.seed
+            if randomness.get('seed') not in (None, point.seed):
+                print_log(
+                    f'The run goes on with its own seed {point.seed}, as {point.path} says; the seed '
+                    f'{randomness["seed"]} that was asked for is left aside. For another seed start another run.',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            randomness['seed'] = point.seed
     return point
+
+
+def deterministic_runner(config: Config) -> Runner:
+    """Build a runner that uses deterministic kernels where they exist; torch names those that are not.
+
+    mmengine's own switch stops at the first kernel that has no deterministic version, which adaptation needs on GPUs.
+
+    Args:
+        config (Config): The config to change, and to build from.
+
+    Returns:
+        Runner: The runner.
+    """
+    config.setdefault('randomness', {})['deterministic'] = True
+    config.setdefault('env_cfg', {})['cudnn_benchmark'] = False
+    runner = Runner.from_cfg(config)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return runner
 
 
 def start_processes_on_cpu(config: Config) -> None:

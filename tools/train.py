@@ -69,13 +69,11 @@ def main() -> None:
     if arguments.amp:
         launch.enable_mixed_precision(config, arguments.amp)
     if arguments.seed is not None:
-        config.randomness.seed = arguments.seed
-    if arguments.deterministic:
-        config.randomness.deterministic = True
-        config.env_cfg.cudnn_benchmark = False
+        config.setdefault('randomness', {})['seed'] = arguments.seed
     if arguments.resume and launch.resume_point(config, arguments.resume, arguments.trust_checkpoint) is None:
         print(f'No checkpoint in {config.work_dir}: the run starts at the beginning.')
-    Runner.from_cfg(config).train()
+    runner = launch.deterministic_runner(config) if arguments.deterministic else Runner.from_cfg(config)
+    runner.train()
     if is_main_process():
         report(config)
 

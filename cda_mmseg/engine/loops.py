@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from mmengine.dist import get_dist_info
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
-from mmseg.registry import DATASETS, LOOPS
+from mmseg.registry import LOOPS
 from torch.utils.data import DataLoader
 
+from cda_mmseg.engine.data_checks import build_training_set, check_classes, check_domains_differ
 from cda_mmseg.engine.progress import TrainingProgress
 from cda_mmseg.engine.randomness import stable_hash
 from cda_mmseg.engine.sampling import PositionedDataset, PositionSampler, report_skipped
@@ -75,7 +76,10 @@ class UDATrainLoop(IterBasedTrainLoop):
 
     Raises:
         TypeError: If a loader is not a config dict.
-        ValueError: If a loader has another sampler than ``PositionSampler``, or the target's is missing.
+        KeyError: If a loader has no data set.
+        OSError: If a folder of a data set is missing or may not be read.
+        ValueError: If a loader has another sampler than ``PositionSampler`` or no images, the source other classes than
+            the decode head, or the target no images of its own.
     """
 
     def __init__(
@@ -93,10 +97,12 @@ class UDATrainLoop(IterBasedTrainLoop):
         self.skipped: list[str] = []
         source = self._build_loader(runner, dataloader, 'source', 'train_dataloader')
         super().__init__(runner, source, max_iters, val_begin, val_interval, dynamic_intervals)
+        check_classes(source.dataset, self._model(runner).decode_head.num_classes, 'train_dataloader.dataset')
         self.loaders = {'source': source}
         if 'target' in self._model(runner).domains:
             target_dataloader = target_dataloader or runner.cfg.get('target_dataloader')
             self.loaders['target'] = self._build_loader(runner, target_dataloader, 'target', 'target_dataloader')
+            check_domains_differ({name: loader.dataset.dataset for name, loader in self.loaders.items()})
         self.dataloader_iterator = PairedIterator(self)
 
     @staticmethod
@@ -109,8 +115,9 @@ class UDATrainLoop(IterBasedTrainLoop):
         sampler = config.get('sampler') or {}
         if sampler.get('type') not in ('PositionSampler', PositionSampler):
             raise ValueError(f"{key}.sampler must be dict(type='PositionSampler'), got {sampler!r}.")
-        dataset = DATASETS.build(config['dataset'])
-        dataset.full_init()
+        if 'dataset' not in config:
+            raise KeyError(f'{key} has no dataset, only {sorted(config)}.')
+        dataset = build_training_set(config['dataset'], f'{key}.dataset')
         # Each domain has a seed of its own: with one seed both would draw the same indices and the same crops.
         positioned = PositionedDataset(dataset, stable_hash(runner.seed, domain), self.on_error)
         return runner.build_dataloader({**config, 'dataset': positioned}, seed=runner.seed)
@@ -148,6 +155,7 @@ class UDATrainLoop(IterBasedTrainLoop):
         for domain, loader in self.loaders.items():
             consumed[domain] += loader.batch_size * world_size
         self.runner.message_hub.update_info('samples_consumed', consumed)
+        self.runner.message_hub.update_info('world_size', world_size)
 
         self._model(self.runner).set_progress(TrainingProgress(self.iter, self.max_iters, self.runner.seed, rank))
         super().run_iter(data_batch)
@@ -158,8 +166,29 @@ class UDATrainLoop(IterBasedTrainLoop):
         Returns:
             nn.Module: The trained model.
         """
-        model = super().run()
+        self._warn_of_another_world_size()
+        try:
+            model = super().run()
+        except RuntimeError as error:
+            # gloo and NCCL say which socket broke, but not what that means
+            if get_dist_info()[1] > 1 and any(word in str(error) for word in ('Connection', 'gloo', 'NCCL')):
+                error.add_note(
+                    'Another process of this run is gone. Its own message says why; the last checkpoint stands, '
+                    'go on with --resume auto.'
+                )
+            raise
         if self.skipped:
             listing = '\n  '.join(sorted(set(self.skipped)))
             self.runner.logger.warning(f'{len(self.skipped)} damaged training samples were skipped:\n  {listing}')
         return model
+
+    def _warn_of_another_world_size(self) -> None:
+        """Say what does and what does not follow the number of processes, if it is not that of before."""
+        world_size = get_dist_info()[1]
+        former = self.runner.message_hub.get_info('world_size', world_size)
+        if former != world_size:
+            self.runner.logger.warning(
+                f'This run goes on with {world_size} instead of {former} processes. No sample is left out or used '
+                f'twice, but an iteration now takes {world_size} instead of {former} batches, and learning rates, '
+                'milestones, the warm start and max_iters stay with the iteration counter.'
+            )
