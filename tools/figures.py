@@ -1,0 +1,98 @@
+"""Draw figures of the paper: ``python tools/figures.py losses --out docs/figures``.
+
+``losses`` needs no training: Fig. 3, Fig. 5, Lemma 2 and what the paper does not show. ``fig2`` draws a model, ``fig4``
+the features of two. Fig. 1 comes from ``tools/paper.py fig1``, because it needs runs.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+
+from cda_mmseg.engine.checkpointing import install_safe_loader
+from cda_mmseg.paper.loss_figures import LOSS_FIGURES
+from cda_mmseg.paper.pipeline_figure import plot_pipeline
+from cda_mmseg.paper.pipeline_views import gather_pipeline
+from cda_mmseg.visualization.figures import save_figure
+
+SUFFIXES = ('.png', '.svg', '.pdf')
+
+
+def draw_losses(arguments: argparse.Namespace) -> list[Path]:
+    """Draw the figures of the losses."""
+    files = []
+    for name in arguments.only or LOSS_FIGURES:
+        files += save_figure(LOSS_FIGURES[name](), arguments.out / name, arguments.suffixes)
+    return files
+
+
+def draw_pipeline(arguments: argparse.Namespace) -> list[Path]:
+    """Draw the players of a model."""
+    views = gather_pipeline(Config.fromfile(arguments.config), arguments.checkpoint, arguments.device)
+    return save_figure(plot_pipeline(views), arguments.out / 'fig2', arguments.suffixes)
+
+
+def draw_features(arguments: argparse.Namespace) -> list[Path]:
+    """Draw the class-score features of models, and print the distances between the domains."""
+    try:
+        from cda_mmseg.paper.class_features import gather_class_features
+        from cda_mmseg.paper.domain_distance import class_distances
+        from cda_mmseg.paper.tsne_figure import plot_tsne
+    except ImportError as error:
+        raise SystemExit(f"Fig. 4 needs scikit-learn: pip install 'cda_mmseg[tsne]' ({error})") from error
+    data = Config.fromfile(arguments.data) if arguments.data else None
+    models = {
+        title: gather_class_features(
+            Config.fromfile(config), checkpoint, data, arguments.images, arguments.seed, arguments.device
+        )
+        for title, (config, checkpoint) in (('before', arguments.before), ('after', arguments.after))
+    }
+    names = arguments.classes or models['before'].frequent_classes()
+    models = {title: features.select(names) for title, features in models.items()}
+    for title, features in models.items():
+        distances = ', '.join(f'{name} {value:.2f}' for name, value in class_distances(features).items())
+        print(f'proxy A-distance within classes, {title}: {distances}')
+    titled = {arguments.titles[0]: models['before'], arguments.titles[1]: models['after']}
+    return save_figure(plot_tsne(titled, arguments.seed), arguments.out / 'fig4', arguments.suffixes)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Draw figures of the paper.')
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument('--out', type=Path, default=Path('work_dirs/figures'), help='folder for the files')
+    shared.add_argument('--suffixes', nargs='+', choices=SUFFIXES, default=list(SUFFIXES), help='kinds of files')
+    shared.add_argument('--device', default='cpu', help='device to compute on')
+    figures = parser.add_subparsers(required=True)
+
+    losses = figures.add_parser('losses', parents=[shared], help='Fig. 3, Fig. 5, Lemma 2, gradients, cubics, clamp')
+    losses.add_argument('--only', nargs='+', choices=list(LOSS_FIGURES), help='some of them')
+    losses.set_defaults(draw=draw_losses)
+
+    pipeline = figures.add_parser('fig2', parents=[shared], help='the players, with what passes between them')
+    pipeline.add_argument('config', help='config of a model with a GAN')
+    pipeline.add_argument('checkpoint', nargs='?', help='its weights (default: as built)')
+    pipeline.set_defaults(draw=draw_pipeline)
+
+    features = figures.add_parser('fig4', parents=[shared], help='t-SNE of both domains, before and after adaptation')
+    for when in ('before', 'after'):
+        features.add_argument(f'--{when}', nargs=2, required=True, metavar=('CONFIG', 'CHECKPOINT'), help='a model')
+    features.add_argument('--titles', nargs=2, default=['before adaptation', 'after adaptation'], help='of the models')
+    features.add_argument('--data', metavar='CONFIG', help="config with other validation data than the models' own")
+    features.add_argument('--classes', nargs='+', help='classes to show (default: the four that most images have)')
+    features.add_argument('--images', type=int, default=100, help='images of each domain, chosen at random')
+    features.add_argument('--seed', type=int, default=0, help='seed of that choice, of t-SNE and of the folds')
+    features.set_defaults(draw=draw_features)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draw."""
+    arguments = parse_arguments()
+    install_safe_loader()
+    for file in arguments.draw(arguments):
+        print(file)
+
+
+if __name__ == '__main__':
+    main()
