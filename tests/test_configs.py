@@ -31,7 +31,6 @@ MAY_CHANGE = [
     r'model\.discriminator\.num_layers',
     r'model\.backbone\.(init_cfg|norm_cfg)(\..*)?',
     r'model\.decode_head\.zero_init',
-    r'model\.encoder_adversarial_weight',
     r'(train_cfg|optim_wrapper|param_scheduler)\..*',
 ]
 

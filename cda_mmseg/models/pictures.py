@@ -17,6 +17,6 @@ def to_pictures(images: Tensor, preprocessor: SegDataPreProcessor) -> Tensor:
         Tensor: Pictures (N, 3, H, W) in [-1, 1].
     """
     pictures = images.clone()
-    if preprocessor._enable_normalize:
+    if hasattr(preprocessor, 'mean'):
         pictures = pictures.mul_(preprocessor.std).add_(preprocessor.mean)
     return pictures.div_(127.5).sub_(1)
