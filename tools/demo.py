@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='seed of both runs')
     arguments = parser.parse_args()
     start = time.monotonic()
+    os.chdir(ROOT)  # the configs' data roots are relative to it
 
     print(f'1/4  Built-in streets in {WORLD}')
     write_world(WORLD, pair='gta2city', workers=os.cpu_count() or 1)
