@@ -140,6 +140,9 @@ def measure_gradient_sizes(
         raise ValueError(f'{checkpoint} does not say how many iterations it was trained; give one of a training run.')
     model.load_state_dict(state['state_dict'])
     model.to(device).train()
+    # The other players' updates would change nothing here.
+    model.generator_adversarial_weight, model.reconstruction_weight = 0.0, 0.0
+    model.encoder_adversarial_weight = 1.0
     meters = {name: GradientMeter(list(player.parameters())) for name, player in model.trained_players().items()}
     optim_wrapper = OptimWrapperDict(**meters)
     data = _next_batches(config, meta, batches)

@@ -1,0 +1,177 @@
+"""Campaigns of real training processes on a smoke-sized world."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cda_mmseg.paper.campaign import Campaign, CampaignError, list_points
+from cda_mmseg.paper.data_settings import SETTINGS
+from cda_mmseg.paper.experiments import READINGS, gan_ce, gan_cl, source_only
+from cda_mmseg.paper.projection import Speed, format_duration
+from cda_mmseg.paper.tables import TABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = {
+    f'{loader}_dataloader.{key}': value
+    for loader in ('train', 'target', 'val', 'test')
+    for key, value in (('num_workers', 0), ('persistent_workers', False))
+} | {'model.decode_head.zero_init': False}
+
+
+@pytest.fixture(scope='module')
+def campaign_folder(smoke_worlds, tmp_path_factory):
+    """A campaign in which GAN + CE was run to its end."""
+    folder = tmp_path_factory.mktemp('campaign')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(smoke_worlds)
+        patch.setenv('PYTHONPATH', str(ROOT))
+        campaign = Campaign(ROOT, folder, SETTINGS['smoke'], options=OPTIONS)
+        assert list(campaign.run(list_points([gan_ce()], [7]))) == list_points([gan_ce()], [7])
+        assert campaign.failures == {}
+    return folder
+
+
+@pytest.fixture
+def campaign(campaign_folder, smoke_worlds, monkeypatch):
+    monkeypatch.chdir(smoke_worlds)
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    return Campaign(ROOT, campaign_folder, SETTINGS['smoke'], options=OPTIONS)
+
+
+def weights(path):
+    return torch.load(path, weights_only=False)['state_dict']
+
+
+def test_a_finished_run_is_not_repeated_and_an_interrupted_one_goes_on(campaign):
+    (point,) = list_points([gan_ce()], [7])
+    folder = campaign.work_dir(point)
+    assert campaign.is_finished(point)
+    assert campaign.result(point).log.last('target/mIoU').step == 4
+    assert campaign.result(point).seconds > 0
+    assert sorted(path.name for path in folder.glob('iter_*.pth')) == ['iter_2.pth', 'iter_3.pth', 'iter_4.pth']
+    assert list(campaign.run([point])) == []
+    assert len(list(folder.glob('*/vis_data'))) == 1
+
+    # What a kill behind the second checkpoint leaves.
+    whole = weights(folder / 'iter_4.pth')
+    for name in ('finished.json', 'iter_3.pth', 'iter_4.pth'):
+        (folder / name).unlink()
+    (folder / 'last_checkpoint').write_text(str(folder / 'iter_2.pth'))
+    assert not campaign.is_finished(point)
+    assert campaign.result(point) is None
+    assert list(campaign.run([point])) == [point]
+    assert campaign.failures == {}
+    assert campaign.result(point).seconds is None
+    first, second = sorted(folder.glob('*/vis_data/scalars.json'))
+    steps = [json.loads(line)['step'] for line in second.read_text().splitlines()]
+    assert steps[0] == 3 and first != second
+    resumed = weights(folder / 'iter_4.pth')
+    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+
+
+def test_an_equal_ratio_run_starts_from_measured_gradients(campaign):
+    experiment = gan_cl().read('equal-ratio')
+    config = campaign.compose(experiment)
+    sizes = campaign.gradient_sizes('gta2city')
+    assert sizes.iteration == 2
+    assert set(sizes.losses) >= {'gan_cl', 'gan_focal', 'gan_loss1', 'gan_cl_base_2', 'gan_cl_weight_20'}
+    factor = sizes.losses['gan_cl'] / sizes.cross_entropy
+    plain = campaign.compose(gan_cl())
+    assert config.model.encoder_adversarial_weight == factor * plain.model.encoder_adversarial_weight
+    assert config.model.decode_head.loss_decode.warm.loss_weight == factor
+    # Measured once: another campaign in the folder reads the file.
+    before = (campaign.out / 'gradients' / 'gta2city.json').stat().st_mtime_ns
+    Campaign(ROOT, campaign.out, SETTINGS['smoke'], options=OPTIONS).compose(experiment)
+    assert (campaign.out / 'gradients' / 'gta2city.json').stat().st_mtime_ns == before
+
+
+def test_runs_of_another_config_are_not_mixed(campaign):
+    longer = Campaign(ROOT, campaign.out, SETTINGS['smoke'], scale=2.0, options=OPTIONS)
+    with pytest.raises(CampaignError, match=r'holds runs of gta2city/gan_ce with another config.*Choose another'):
+        list(longer.run(list_points([gan_ce()], [8])))
+
+
+def test_a_run_that_fails_is_noted_and_the_next_one_begins(campaign, tmp_path):
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')  # and no tools/train.py
+    points = list_points([source_only(), gan_cl().read('equal-ratio')], [0])
+    broken = Campaign(tmp_path, tmp_path / 'out', SETTINGS['smoke'], options=OPTIONS)
+    assert list(broken.run(points)) == points
+    output = broken.work_dir(points[0]) / 'output.txt'
+    assert broken.failures[points[0]] == f'exit code 2, see {output}'
+    assert "can't open file" in output.read_text()
+    assert 'has no finished run' in broken.failures[points[1]]
+    assert not any(map(broken.is_finished, points))
+
+
+def test_points_are_unique_and_what_is_measured_comes_first():
+    experiments = [experiment for table in TABLES.values() for experiment in table.experiments(READINGS)]
+    points = list_points(experiments, [4, 5])
+    assert len(points) == len(set(points)) == 2 * len({experiment.folder for experiment in experiments})
+    assert [point.seed for point in points] == [4] * (len(points) // 2) + [5] * (len(points) // 2)
+    order = [point.experiment.folder for point in points if point.seed == 4]
+    assert all(
+        order.index('gta2city/gan_ce') < place for place, folder in enumerate(order) if folder.endswith('equal_ratio')
+    )
+
+
+def test_projection_adds_up(campaign, tmp_path):
+    config = campaign.compose(gan_ce())
+    config.train_cfg.update(max_iters=600, val_interval=250)
+    # 10 s to start, 600 iterations, and validations at 250, 500 and 600.
+    assert Speed(10.0, 0.2, 0.01).run_seconds(config, 50) == pytest.approx(10 + 120 + 3 * 50 * 0.01)
+    # A finished run of the kind stands for the others.
+    point, *others = list_points([gan_ce(), gan_cl()], [7])
+    marker = campaign.work_dir(point) / 'finished.json'
+    kept = marker.read_text()
+    marker.write_text('{"seconds": 100.0}')
+    assert campaign.project([point, *others]) == 100.0
+    marker.write_text(kept)
+
+
+@pytest.mark.parametrize(
+    'seconds, text', [(0.4, '0 s'), (89.4, '89 s'), (90, '2 min'), (3570, '1 h 00 min'), (7510, '2 h 05 min')]
+)
+def test_durations_read_well(seconds, text):
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.campaign
+def test_the_tool_is_stopped_and_goes_on(smoke_worlds, tmp_path):
+    """Table 3 in both readings with Fig. 1: interrupted by SIGTERM, finished by the same command, then not repeated."""
+    command = [sys.executable, str(ROOT / 'tools' / 'paper.py'), 'table3', 'fig1', '--data', 'smoke', '--seeds', '0']
+    command += ['--scale', '40', '--validations', '2', '--out', str(tmp_path), '--cfg-options']
+    command += [f'{key}={value}' for key, value in OPTIONS.items()]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+
+    process = subprocess.Popen(command, cwd=smoke_worlds, env=environment, stdout=subprocess.PIPE, text=True)
+    begun = next(line for line in process.stdout if line.startswith('[2/4]'))
+    assert 'gan_ce' in begun
+    running = tmp_path / 'runs' / 'gta2city' / 'gan_ce' / 'seed_0'
+    deadline = time.monotonic() + 120
+    while not list(running.glob('iter_*.pth')) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    rest = process.communicate(timeout=120)[0]
+    assert process.returncode == os.EX_TEMPFAIL
+    assert '[3/4]' not in rest
+    assert not (running / 'finished.json').exists()
+
+    first = subprocess.run(command, cwd=smoke_worlds, env=environment, capture_output=True, text=True, check=True)
+    assert '4 runs, 1 of them finished' in first.stdout
+    assert 'Projected time of the other 3' in first.stdout
+    assert json.loads((running / 'finished.json').read_text())['seconds'] is None
+    table = (tmp_path / 'table3.md').read_text()
+    assert table.count('gta2city/') == 4 and 'resumed' in table and '160 iterations a run' in table
+    assert (tmp_path / 'table3.html').is_file() and (tmp_path / 'fig1_0.svg').is_file()
+
+    again = subprocess.run(command, cwd=smoke_worlds, env=environment, capture_output=True, text=True, check=True)
+    assert '4 runs, 4 of them finished' in again.stdout
+    assert '[1/' not in again.stdout
+    assert (tmp_path / 'table3.md').read_text() == table
