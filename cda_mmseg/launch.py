@@ -91,8 +91,8 @@ def enable_mixed_precision(config: Config, dtype: str) -> None:
         config (Config): The config to change.
         dtype (str): 'bfloat16' or 'float16'.
     """
-    for key, wrapper in config.optim_wrapper.items():
-        if key != 'constructor':
+    for wrapper in config.optim_wrapper.values():
+        if isinstance(wrapper, dict):
             wrapper.update(type='AutocastOptimWrapper', dtype=dtype)
 
 
@@ -152,7 +152,7 @@ def start_processes_on_cpu(config: Config) -> None:
         config (Config): The config of the run.
     """
     if config.launcher == 'pytorch' and not torch.cuda.is_available() and not distributed.is_initialized():
-        config.env_cfg.dist_cfg.backend = 'gloo'
+        config.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
         distributed.init_process_group('gloo')
 
 

@@ -1,4 +1,4 @@
-"""The full method on GTAV to Cityscapes with DeepLabV2-ResNet101: another network is one other line."""
+"""The full method on GTAV to Cityscapes with DeepLabV2-ResNet101, whose head reads one map alone."""
 
 _base_ = [
     '_base_/models/deeplabv2_r101.py',  # network and its initial weights
@@ -10,4 +10,4 @@ _base_ = [
 
 # The method is laid over the network and the schedule; nothing reads it afterwards.
 model, optim_wrapper, method = _base_.method.model, _base_.method.optim_wrapper, None
-model.generator.update(in_channels=[512, 1024, 2048], in_index=[0, 1, 2])  # the head reads the last map alone
+model.generator.update(in_channels=[512, 1024, 2048], in_index=[0, 1, 2])  # more maps for G

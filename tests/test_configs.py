@@ -87,7 +87,7 @@ def test_smoke_configs_train_and_score_both_domains(name, smoke_worlds, tmp_path
 
 
 def test_stock_values_are_the_papers_and_ours():
-    """The numbers that docs/configs.md lists."""
+    """The numbers that configs/README.md lists."""
     config = Config.fromfile(CONFIGS / 'cl_gta2city.py')
     loss = config.model.decode_head.loss_decode
     assert (loss.main.loss_weight, loss.warm_fraction) == (5.0, 0.5)

@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 from cda_mmseg.datasets.worlds import write_world
+from cda_mmseg.engine.checkpointing import install_safe_loader
 from cda_mmseg.visualization.report import write_report
 from cda_mmseg.visualization.run_log import read_run_log
 
 ROOT = Path(__file__).resolve().parent.parent
-WORLD = ROOT / 'data' / 'worlds' / 'gta2city'
+WORLD = Path('data/worlds/gta2city')  # where the configs look for it, below the current folder
 RUNS = {
     'source-only': 'source_only_gta2city',
     'GAN + Conservative Loss': 'cl_gta2city',
@@ -23,7 +24,7 @@ def train(config: str, work_dir: Path, seed: int) -> None:
     """Train one config in a process of its own, its progress on the screen."""
     command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(ROOT / 'configs' / 'demo' / f'{config}.py')]
     command += ['--work-dir', str(work_dir), '--seed', str(seed)]
-    subprocess.run(command, cwd=ROOT, check=True)
+    subprocess.run(command, check=True)
 
 
 def verdict(names: list[str], work_dirs: list[Path]) -> str:
@@ -40,11 +41,11 @@ def verdict(names: list[str], work_dirs: list[Path]) -> str:
 def main() -> None:
     """Write the world, train both models, compare them."""
     parser = argparse.ArgumentParser(description='Adapt a small network on built-in streets.')
-    parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'demo', help='folder of runs and report')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), help='folder of runs and report')
     parser.add_argument('--seed', type=int, default=0, help='seed of both runs')
     arguments = parser.parse_args()
     start = time.monotonic()
-    os.chdir(ROOT)  # the configs' data roots are relative to it
+    install_safe_loader()
 
     print(f'1/4  Built-in streets in {WORLD}')
     write_world(WORLD, pair='gta2city', workers=os.cpu_count() or 1)

@@ -17,7 +17,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file or address')
     parser.add_argument('--work-dir', help='folder for the log (default: work_dirs/<name of the config>)')
     parser.add_argument('--out', help='write the predicted class ids of every image into this folder, as PNG')
-    parser.add_argument('--show-dir', help='paint predictions over the images, into this folder below the run')
+    parser.add_argument('--show-dir', help='paint predictions over the images, into this folder')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: three scales, flipped and not')
     parser.add_argument('--trust-checkpoint', action='store_true', help='let code in the checkpoint run: only your own')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes of config keys')
@@ -32,17 +32,24 @@ def augment_test_time(config: ConfigDict) -> None:
     """Let every image be predicted at three scales, flipped and not, as mmseg's TTA does."""
     for dataset in config.test_dataloader.dataset.get('datasets', [config.test_dataloader.dataset]):
         steps = {step.type: step for step in dataset.pipeline}
-        load, resize, pack = steps.pop('LoadImage'), steps.pop('Resize'), steps.pop('PackSegInputs')
-        scales = [tuple(round(side * ratio) for side in resize.scale) for ratio in (0.75, 1.0, 1.25)]
+        load, pack = steps.pop('LoadImage'), steps.pop('PackSegInputs')
+        # Pictures that are evaluated at their own size are scaled by the ratio itself.
+        size = steps.pop('Resize', ConfigDict()).get('scale')
+        ratios = (0.75, 1.0, 1.25)
+        scales = (
+            [dict(scale=tuple(round(side * ratio) for side in size)) for ratio in ratios]
+            if size
+            else [dict(scale_factor=ratio) for ratio in ratios]
+        )
         pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
         dataset.pipeline = [
             load,
             dict(
                 type='TestTimeAug',
                 transforms=[
-                    [dict(resize, scale=scale) for scale in scales],
+                    [dict(type='Resize', keep_ratio=True, **scale) for scale in scales],
                     [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
-                    list(steps.values()),
+                    *[[step] for step in steps.values()],
                     [pack],
                 ],
             ),
@@ -58,8 +65,6 @@ def main() -> None:
     launch.start_processes_on_cpu(config)
     launch.limit_threads()
     config.load_from = arguments.checkpoint
-    # The initial weights would only be overwritten.
-    config.model.backbone.init_cfg = None
     if arguments.out:
         config.test_evaluator.output_dir = arguments.out
     if arguments.show_dir:

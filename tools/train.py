@@ -22,14 +22,15 @@ def parse_arguments() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help="go on with a run: from this checkpoint, or ('auto', the default) the newest complete one in the work-dir",
+        help='go on with a run, from this checkpoint or from the newest complete one in the work-dir; put it after the '
+        'config',
     )
     parser.add_argument(
         '--amp',
         nargs='?',
         const='bfloat16',
         choices=['bfloat16', 'float16'],
-        help='mixed precision (default: bfloat16)',
+        help='mixed precision (bfloat16 unless said otherwise); put it after the config',
     )
     parser.add_argument('--seed', type=int, help="seed of the run (default: the config's)")
     parser.add_argument('--deterministic', action='store_true', help='use deterministic kernels where they exist')

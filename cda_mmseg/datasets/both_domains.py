@@ -28,3 +28,7 @@ class BothDomainsDataset(ConcatDataset):
     ) -> None:
         self.pipeline = list(pipeline)
         super().__init__(list(datasets), lazy_init, list(ignore_keys))
+        # mmengine keeps the first data set's meta information alone; the metric wants to know the source's part.
+        for dataset in self.datasets:
+            if 'source_part' in dataset.metainfo:
+                self._metainfo['source_part'] = dataset.metainfo['source_part']

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class PairedIterator:
     """Yield ``dict(source=..., target=...)`` from two endless loaders, starting wherever the run stands.
 
-    While a resumed loop catches up, only the position moves: nothing is decoded. OneDL's mmengine catches up with
-    ``skip_iter(n)``, OpenMMLab's with n calls of ``next``.
+    While a resumed loop catches up, only the position moves. OneDL's mmengine catches up with ``skip_iter(n)``,
+    OpenMMLab's with n calls of ``next``; the latter also starts the source's workers early, whose first batches are
+    then thrown away.
 
     Args:
         loop (UDATrainLoop): The loop that is fed.

@@ -239,9 +239,18 @@ class DomainIoUMetric(BaseMetric):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(ids.astype(np.uint8)).save(path)
 
+    def _note(self, domain: str) -> str:
+        """Return the remark on a domain: the config's, else what the data set says about the source's part."""
+        part = (self.dataset_meta or {}).get('source_part') if domain == 'source' else None
+        if domain in self.domain_notes:
+            return f'; {self.domain_notes[domain]}'
+        if part is None:
+            return ''
+        return '; seen in training' if part['seen_in_training'] else '; held out of training'
+
     def _describe(self, domain: str, summary: Mapping[str, float], labeled_images: int, absent: Sequence[str]) -> str:
         """Say in one line what a domain scored, on what, and which classes are not in the means."""
-        note = f'; {self.domain_notes[domain]}' if domain in self.domain_notes else ''
+        note = self._note(domain)
         images = f'{summary["images"]} images'
         if labeled_images == 0:
             images += ' without labels'

@@ -221,7 +221,7 @@ class DiscriminatorPlayer(BaseModule):
             slots (RandomnessSlots): Seeds of dropout.
 
         Returns:
-            list[Tensor]: Logits (N, 1, h, w) per question; positive means 'real'.
+            list[Tensor]: Logits (N, 1, h, w) per question; high means 'real'.
         """
         answers = []
         for question in questions:

@@ -16,23 +16,19 @@ class PlayerDistributedDataParallel(nn.Module):
     the other players run raw and frozen. No parameter is ever unused, so nothing is searched for.
 
     Args:
-        module (UDASegmentor): The model.
+        module (nn.Module): The model. One that is no ``UDASegmentor``, such as that of test-time augmentation, is
+            passed through: it can be evaluated on several processes, but not trained.
         bucket_cap_mb (int): Size of a gradient bucket in MiB.
-
-    Raises:
-        TypeError: If the model is not a ``UDASegmentor``.
     """
 
-    def __init__(self, module: UDASegmentor, bucket_cap_mb: int = 25) -> None:
+    def __init__(self, module: nn.Module, bucket_cap_mb: int = 25) -> None:
         super().__init__()
-        if not isinstance(module, UDASegmentor):
-            raise TypeError(f'PlayerDistributedDataParallel wraps a UDASegmentor, got {type(module).__name__}.')
         self.module = module
         # A plain dict: the wrappers are no children of this module, so no parameter appears twice. ``device_ids`` stays
         # None, on a CPU because it must, on a GPU because the inputs are already there.
         self.forwards = {
             name: DistributedDataParallel(player, broadcast_buffers=False, bucket_cap_mb=bucket_cap_mb)
-            for name, player in module.trained_players().items()
+            for name, player in (module.trained_players() if isinstance(module, UDASegmentor) else {}).items()
         }
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict[str, float]:
@@ -44,7 +40,12 @@ class PlayerDistributedDataParallel(nn.Module):
 
         Returns:
             dict[str, float]: Values to log.
+
+        Raises:
+            TypeError: If the model is no ``UDASegmentor``.
         """
+        if not self.forwards:
+            raise TypeError(f'PlayerDistributedDataParallel trains a UDASegmentor, got {type(self.module).__name__}.')
         return self.module.train_step(data, optim_wrapper, self.forwards)
 
     def val_step(self, data: dict) -> list:

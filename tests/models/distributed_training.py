@@ -25,7 +25,7 @@ def config(dropout: float = 0.0) -> dict:
     base['decode_head'] |= dict(
         loss_decode=dict(
             type='WarmStartLoss',
-            warm=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            warm=dict(type='SoftmaxCrossEntropyLoss'),
             main=dict(type='ConservativeLoss', loss_weight=5.0),
             warm_fraction=0.5,
         ),

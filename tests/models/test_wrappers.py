@@ -51,6 +51,9 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, kind, dtype, acc
         assert ranks[0]['reduced'][player] == ITERATIONS * size
 
 
-def test_other_models_are_refused():
+def test_other_models_are_passed_through_but_not_trained():
+    model = torch.nn.Linear(1, 1)
+    wrapped = PlayerDistributedDataParallel(model)
+    assert wrapped.module is model
     with pytest.raises(TypeError, match='Linear'):
-        PlayerDistributedDataParallel(torch.nn.Linear(1, 1))
+        wrapped.train_step({}, None)

@@ -30,11 +30,16 @@ class GANLoss(nn.Module):
         super().__init__()
         self.gan_type = check_choice('GANLoss', 'gan_type', gan_type, GAN_TYPES)
 
+    @property
+    def decision_boundary(self) -> float:
+        """float: Output of the discriminator above which it says 'real'."""
+        return 0.5 if self.gan_type == 'lsgan' else 0.0
+
     def forward(self, logits: Tensor, target_is_real: bool, for_discriminator: bool) -> Tensor:
         """Compute the loss, in float32 also inside autocast.
 
         Args:
-            logits (Tensor): The discriminator's output, any shape, unbounded; positive means real.
+            logits (Tensor): The discriminator's output, any shape, unbounded; above ``decision_boundary`` means real.
             target_is_real (bool): Whether the player that learns wants the answer real.
             for_discriminator (bool): Whether that player is the discriminator. Only 'hinge' makes a difference.
 

@@ -113,7 +113,8 @@ class AdversarialUDASegmentor(UDASegmentor):
         self.reconstruction_weight = reconstruction_weight
         self.encoder_labels = encoder_labels
         # Unless told otherwise, G rebuilds from the maps that the head reads.
-        maps = {'in_channels': self.decode_head.in_channels, 'in_index': self.decode_head.in_index}
+        # The config says so; a head that concatenates them keeps only the sum of their channels.
+        maps = {key: decode_head.get(key, getattr(self.decode_head, key)) for key in ('in_channels', 'in_index')}
         maps = {key: [value] if isinstance(value, int) else list(value) for key, value in maps.items()}
         self.generator = GeneratorPlayer({**maps, **generator}, generator_sharing)
         self.discriminator = DiscriminatorPlayer(discriminator, discriminator_sharing)
@@ -196,7 +197,7 @@ class AdversarialUDASegmentor(UDASegmentor):
             answers = step.forwards['discriminator'](questions, step.slots)
             for question, logits, is_real in zip(questions, answers, answers_wanted, strict=True):
                 terms[question.slot] = self.loss_gan(logits, target_is_real=is_real, for_discriminator=True)
-                right.append(((logits.detach() > 0) == is_real).float().mean())
+                right.append(((logits.detach() > self.loss_gan.decision_boundary) == is_real).float().mean())
         total = self.update('discriminator', terms, step)
         return {'discriminator.loss': total, 'discriminator.accuracy': torch.stack(right).mean()}
 

@@ -1,57 +1,45 @@
-"""Your own two data sets, worked out: AirSim (labels) to CamVid (none), six shared classes, crops of 128×96 at full size."""
+"""Your own two data sets, worked out: AirSim (labels) to CamVid (none), six shared classes, crops of 128×96."""
 
-# Two underscores: a name of this file only, no key of the config.
-__classes = dict(
-    classes=('road', 'building', 'fence', 'vegetation', 'sky', 'car'),
-    palette=[[128, 64, 128], [70, 70, 70], [190, 153, 153], [107, 142, 35], [70, 130, 180], [0, 0, 142]],
+# Two underscores: names of this file only, no keys of the config.
+__files = dict(
+    type='BaseSegDataset',
+    img_suffix='_leftImg8bit.jpg',
+    seg_map_suffix='_gtFine_common6.png',
+    metainfo=dict(
+        classes=('road', 'building', 'fence', 'vegetation', 'sky', 'car'),
+        palette=[[128, 64, 128], [70, 70, 70], [190, 153, 153], [107, 142, 35], [70, 130, 180], [0, 0, 142]],
+    ),
 )
+__train_loader = dict(batch_size=1, num_workers=1, persistent_workers=True, sampler=dict(type='PositionSampler'))
+__crop_and_flip = [
+    dict(type='RandomCrop', crop_size=(96, 128)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
+__labels = dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val')
+__pack = dict(type='PackSegInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'domain'))
+
 train_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='PositionSampler'),
+    **__train_loader,
     dataset=dict(
-        type='BaseSegDataset',
+        **__files,
         data_root='data/airsim2camvid/airsim',
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-        img_suffix='_leftImg8bit.jpg',
-        seg_map_suffix='_gtFine_common6.png',
-        metainfo=__classes,
-        pipeline=[
-            dict(type='LoadImage'),
-            dict(type='LoadAnnotations'),
-            dict(type='RandomCrop', crop_size=(96, 128)),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=[dict(type='LoadImage'), dict(type='LoadAnnotations'), *__crop_and_flip],
     ),
 )
 target_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='PositionSampler'),
+    **__train_loader,
     dataset=dict(
-        type='BaseSegDataset',
+        **__files,
         data_root='data/airsim2camvid/camvid',
-        data_prefix=dict(img_path='leftImg8bit/train'),
-        img_suffix='_leftImg8bit.jpg',
-        seg_map_suffix='_gtFine_common6.png',
-        metainfo=__classes,
-        pipeline=[
-            dict(type='LoadImage'),
-            dict(type='RandomCrop', crop_size=(96, 128)),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PackSegInputs'),
-        ],
+        data_prefix=dict(img_path='leftImg8bit/train'),  # no labels: their files need not exist
+        pipeline=[dict(type='LoadImage'), *__crop_and_flip],
     ),
 )
+
 # How mmseg's inferencer reads an image.
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(256, 192), keep_ratio=True),
-    dict(type='PackSegInputs'),
-]
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
 val_dataloader = dict(
     batch_size=1,
     num_workers=1,
@@ -62,35 +50,18 @@ val_dataloader = dict(
         pipeline=test_pipeline,
         datasets=[
             dict(
-                type='BaseSegDataset',
-                data_root='data/airsim2camvid/camvid',
-                data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-                img_suffix='_leftImg8bit.jpg',
-                seg_map_suffix='_gtFine_common6.png',
-                metainfo=__classes,
+                **__files,
+                data_root=f'data/airsim2camvid/{folder}',
+                data_prefix=__labels,
                 test_mode=True,
                 pipeline=[
                     dict(type='LoadImage'),
                     dict(type='LoadAnnotations'),
-                    dict(type='TagDomain', domain='target'),
-                    dict(type='PackSegInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'domain')),
+                    dict(type='TagDomain', domain=domain),
+                    __pack,
                 ],
-            ),
-            dict(
-                type='BaseSegDataset',
-                data_root='data/airsim2camvid/airsim',
-                data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-                img_suffix='_leftImg8bit.jpg',
-                seg_map_suffix='_gtFine_common6.png',
-                metainfo=__classes,
-                test_mode=True,
-                pipeline=[
-                    dict(type='LoadImage'),
-                    dict(type='LoadAnnotations'),
-                    dict(type='TagDomain', domain='source'),
-                    dict(type='PackSegInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'domain')),
-                ],
-            ),
+            )
+            for domain, folder in (('target', 'camvid'), ('source', 'airsim'))
         ],
     ),
 )

@@ -88,6 +88,5 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(
     type='DomainIoUMetric',
-    domain_notes=dict(source='a fixed sample of the training images'),
 )
 test_evaluator = val_evaluator

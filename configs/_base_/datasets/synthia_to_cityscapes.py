@@ -93,6 +93,5 @@ val_evaluator = dict(
         mIoU16=[0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 15, 17, 18],
         mIoU13=[0, 1, 2, 6, 7, 8, 10, 11, 12, 13, 15, 17, 18],
     ),
-    domain_notes=dict(source='a fixed sample of the training images'),
 )
 test_evaluator = val_evaluator

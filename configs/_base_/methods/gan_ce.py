@@ -3,7 +3,7 @@
 method = dict(
     model=dict(
         type='AdversarialUDASegmentor',
-        decode_head=dict(loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)),
+        decode_head=dict(loss_decode=dict(type='SoftmaxCrossEntropyLoss')),
         generator=dict(type='ImageGenerator', noise_std=0.1),
         generator_sharing='shared',
         discriminator=dict(type='PatchGANDiscriminator'),

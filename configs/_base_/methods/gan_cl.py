@@ -8,7 +8,7 @@ method = dict(
             loss_decode=dict(
                 _delete_=True,
                 type='WarmStartLoss',
-                warm=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+                warm=dict(type='SoftmaxCrossEntropyLoss'),
                 main=dict(type='ConservativeLoss', base=2.718281828459045, loss_weight=5.0),
                 warm_fraction=0.5,
             )

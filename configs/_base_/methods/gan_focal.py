@@ -8,7 +8,7 @@ method = dict(
             loss_decode=dict(
                 _delete_=True,
                 type='WarmStartLoss',
-                warm=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+                warm=dict(type='SoftmaxCrossEntropyLoss'),
                 main=dict(type='SoftmaxFocalLoss', alpha=5.0, gamma=2.0),
                 warm_fraction=0.5,
             )

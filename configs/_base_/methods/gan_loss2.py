@@ -8,7 +8,7 @@ method = dict(
             loss_decode=dict(
                 _delete_=True,
                 type='WarmStartLoss',
-                warm=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+                warm=dict(type='SoftmaxCrossEntropyLoss'),
                 main=dict(type='CubicLoss', intersection=0.36787944117144233),  # λ₂ is the loss's default
                 warm_fraction=0.5,
             )

@@ -8,7 +8,7 @@ method = dict(
             loss_decode=dict(
                 _delete_=True,
                 type='WarmStartLoss',
-                warm=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+                warm=dict(type='SoftmaxCrossEntropyLoss'),
                 main=dict(type='PiecewiseCubicLoss'),  # α and β are the loss's defaults
                 warm_fraction=0.5,
             )

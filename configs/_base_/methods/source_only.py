@@ -3,7 +3,7 @@
 method = dict(
     model=dict(
         type='SourceOnlySegmentor',
-        decode_head=dict(loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)),
+        decode_head=dict(loss_decode=dict(type='SoftmaxCrossEntropyLoss')),
     ),
     optim_wrapper=dict(),
 )

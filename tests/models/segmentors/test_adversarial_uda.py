@@ -151,7 +151,7 @@ def test_encoder_and_generator_are_pushed_by_different_judges(sharing):
 
 @pytest.mark.parametrize('sharing', ['shared', 'per_domain'])
 def test_encoder_asks_the_other_domain(sharing):
-    """With D's judgement of one domain switched off, only that domain's opposite still pushes E."""
+    """D and G are asked about the picture's own domain, E about the other one, in this order."""
     model = build(model_config(discriminator_sharing=sharing, encoder_adversarial_weight=1.0))
     asked = []
     judge = model.discriminator.forward
@@ -366,6 +366,12 @@ FOREIGN = {
             norm_cfg=dict(type='BN'),
         ),
     ),
+    'concatenated-maps': dict(
+        decode_head=dict(
+            type='FCNHead', in_channels=[16, 32, 16], in_index=[0, 1, 2], input_transform='resize_concat', channels=8,
+            num_classes=5,
+        ),
+    ),
     'own-loss-head': dict(
         decode_head=dict(type='DAHead', in_channels=16, in_index=2, channels=8, pam_channels=4, num_classes=5),
         generator=dict(type='ImageGenerator', in_channels=[16, 32, 16], in_index=[0, 1, 2], base_channels=4),
@@ -419,3 +425,16 @@ def test_the_share_of_clamped_pixels_is_logged(iteration):
     # At five equal probabilities CL(1/5) = .177 is far beyond the clamp.
     assert log['decode.clamped_share'] == 1
     assert ('decode.acc_seg' in log) == (iteration == 49)
+
+
+def test_accuracy_of_a_least_squares_discriminator_has_its_boundary_at_one_half():
+    model = build(model_config(loss_gan=dict(type='GANLoss', gan_type='lsgan')))
+    for network in model.discriminator.networks.values():
+        torch.nn.init.zeros_(network.layers[-1].weight)
+        torch.nn.init.constant_(network.layers[-1].bias, 0.2)
+    log = model.train_step(make_data(0), build_optim_wrapper(model, optimizer_config('SGD')))
+    # .2 means 'rebuilt' for every picture, and half of the pictures are.
+    assert log['discriminator.accuracy'] == 0.5
+    for network in model.discriminator.networks.values():
+        torch.nn.init.constant_(network.layers[-1].bias, 0.7)
+    assert model.loss_gan.decision_boundary == 0.5
