@@ -1,8 +1,11 @@
 """The configs: composition, what the small ones change, and that every one trains."""
 
+import itertools
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -84,6 +87,38 @@ def test_smoke_configs_train_and_score_both_domains(name, smoke_worlds, tmp_path
         wanted |= {'target/mIoU16', 'target/mIoU13', 'source/mIoU16', 'source/mIoU13'}
     assert wanted <= log.validation.keys()
     assert (tmp_path / 'iter_4.pth').is_file()
+
+
+@pytest.fixture(scope='session')
+def own_pair(tmp_path_factory):
+    """A stand-in for AirSim and CamVid: their folder trees with a few random pictures, the target's labels missing."""
+    folder = tmp_path_factory.mktemp('own_pair')
+    random = np.random.default_rng(0)
+    for domain, split in itertools.product(('airsim', 'camvid'), ('train', 'val')):
+        for number in range(2):
+            root = folder / 'data' / 'airsim2camvid' / domain
+            image = root / 'leftImg8bit' / split / 'front' / f'{number}_leftImg8bit.jpg'
+            label = root / 'gtFine' / split / 'front' / f'{number}_gtFine_common6.png'
+            image.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(image), random.integers(0, 256, (144, 256, 3), dtype=np.uint8))
+            if (domain, split) != ('camvid', 'train'):
+                label.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(label), random.integers(0, 6, (144, 256), dtype=np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize('name', [leaf for leaf in LEAVES if leaf.endswith('airsim2camvid')])
+def test_the_example_of_ones_own_data_trains(name, own_pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(own_pair)
+    config = Config.fromfile(CONFIGS / f'{name}.py')
+    config.work_dir = str(tmp_path)
+    config.train_cfg.update(max_iters=2, val_interval=2)
+    config.model.backbone.update(base_channels=4, fc_channels=8, init_cfg=None)
+    config.model.decode_head.in_channels = [16, 32, 8]
+    for loader in ('train', 'target', 'val', 'test'):
+        config[f'{loader}_dataloader'].update(num_workers=0, persistent_workers=False)
+    Runner.from_cfg(config).train()
+    assert {'target/mIoU', 'source/mIoU', 'target/mIoU4'} <= read_run_log(tmp_path).validation.keys()
 
 
 def test_stock_values_are_the_papers_and_ours():

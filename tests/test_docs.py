@@ -1,0 +1,28 @@
+"""The documents: links that lead somewhere, and nothing unfinished."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/*.md')]
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(document):
+    targets = re.findall(r'\]\(([^)#\s]+)[^)]*\)', document.read_text())
+    missing = [target for target in targets if '://' not in target and not (document.parent / target).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_left_to_fill_in(document):
+    assert re.findall(r'PLACEHOLDER|TODO|TBD|XXX|FIXME', document.read_text()) == []
+
+
+def test_commands_name_files_that_exist():
+    text = '\n'.join(document.read_text() for document in DOCUMENTS)
+    commands = set(re.findall(r'(?:python |^)(tools/\w+\.(?:py|sh))', text, re.M))
+    configs = set(re.findall(r'(?<![\w/])configs/[\w/]+\.py', text))
+    assert [name for name in sorted(commands | configs) if not (ROOT / name).is_file()] == []
