@@ -36,6 +36,17 @@ def _die_at(event: str, ending: str, witness: str | None) -> None:
     sys.addaudithook(kill)
 
 
+def record_opens(listing: str) -> None:
+    """Write down every file that this process and those forked from it open, as lines of process id and path."""
+    descriptor = os.open(listing, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    def record(event: str, arguments: tuple) -> None:
+        if event == 'open':
+            os.write(descriptor, f'{os.getpid()} {arguments[0]}\n'.encode())
+
+    sys.addaudithook(record)
+
+
 def _child(
     output: str, folder: str, arguments: list[str], death: tuple | None, prepare: Callable[[], None] | None
 ) -> None:
@@ -84,7 +95,7 @@ def start_tool(
     return process
 
 
-def finish_tool(process: ForkServerProcess, timeout: float = 180) -> int:
+def finish_tool(process: ForkServerProcess, timeout: float = 600) -> int:
     """Wait for a process and return its exit code."""
     process.join(timeout)
     if process.is_alive():
@@ -99,7 +110,7 @@ def output_of(work_dir: Path) -> str:
     return Path(f'{work_dir}.txt').read_text()
 
 
-def wait_until(condition: Callable[[], bool], process: ForkServerProcess, timeout: float = 120) -> bool:
+def wait_until(condition: Callable[[], bool], process: ForkServerProcess, timeout: float = 900) -> bool:
     """Wait for a condition; tell whether it came true while the process was running."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -107,5 +118,5 @@ def wait_until(condition: Callable[[], bool], process: ForkServerProcess, timeou
             return False
         if time.monotonic() > deadline:
             raise TimeoutError('It did not come true.')
-        time.sleep(0.0002)
+        time.sleep(0.0005)
     return True

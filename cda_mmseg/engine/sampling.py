@@ -90,6 +90,7 @@ class PositionedDataset(Dataset):
             try:
                 with seeded_sample(stable_hash(self.seed, 'augmentation', position)):
                     sample = self.dataset[index]
+                check_labels(sample, self.dataset)
             except (OSError, ValueError) as error:
                 if self.on_error == 'raise':
                     error.add_note(f'While reading {self._name(index)} for training.')
@@ -107,6 +108,29 @@ class PositionedDataset(Dataset):
     def _name(self, index: int) -> str:
         get_data_info = getattr(self.dataset, 'get_data_info', None)
         return str(get_data_info(index).get('img_path', index)) if get_data_info else f'sample {index}'
+
+
+def check_labels(sample: dict, dataset: Dataset) -> None:
+    """Refuse labels beyond the classes of their data set; on a GPU a loss would end the process without a name.
+
+    Args:
+        sample (dict): A sample as ``PackSegInputs`` gives it; one without labels passes.
+        dataset (Dataset): Its data set, with ``metainfo['classes']`` and, by default 255, ``ignore_index``.
+
+    Raises:
+        ValueError: If a label is neither a class nor the ignored one.
+    """
+    classes = dataset.metainfo.get('classes')
+    if classes is None or 'gt_sem_seg' not in sample['data_samples']:
+        return
+    labels = sample['data_samples'].gt_sem_seg.data
+    known = labels.masked_fill(labels == getattr(dataset, 'ignore_index', 255), 0)
+    for label in (known.min().item(), known.max().item()):
+        if not 0 <= label < len(classes):
+            raise ValueError(
+                f'{sample["data_samples"].metainfo.get("seg_map_path", "The label")} holds the class {label}, but the '
+                f'data set has the classes 0 to {len(classes) - 1}. Check the id_map of LoadLabelIds and the labels.'
+            )
 
 
 @DATA_SAMPLERS.register_module()

@@ -1,19 +1,22 @@
 """Checkpoints that survive kills, full disks and their own writing."""
 
 import errno
+import itertools
 import math
 import os
 import re
+from collections.abc import Collection
 
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.hooks.hook import DATA_BATCH
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from cda_mmseg.engine.checkpointing.accumulation import at_end_of_accumulation
 from cda_mmseg.engine.checkpointing.atomic_file import remove_incomplete, replaced_when_complete, write_text
-from cda_mmseg.engine.checkpointing.errors import CheckpointWriteError
+from cda_mmseg.engine.checkpointing.errors import CheckpointWriteError, UnreadableCheckpointError
 from cda_mmseg.engine.checkpointing.resume_point import CHECKPOINT_NAME, POINTER, checkpoint_names
 from cda_mmseg.engine.checkpointing.validation_record import record_validation, validation_due
 
@@ -108,6 +111,29 @@ class AtomicCheckpointHook(CheckpointHook):
         if validation_due(runner):
             runner.logger.info(f'The validation at iteration {runner.iter} did not take place before: it does now.')
             runner.val_loop.run()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse weights of another network, which MMEngine would pass over one by one.
+
+        Args:
+            runner (Runner): The run.
+            checkpoint (dict): What was read; its weights are not in the model yet.
+
+        Raises:
+            UnreadableCheckpointError: If not one of its weights has the name and shape of one of the model's.
+        """
+        model = runner.model
+        # mmengine loads into what these wrap
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        shapes = {name: value.shape for name, value in model.state_dict().items()}
+        weights = checkpoint.get('state_dict', checkpoint)
+        fitting = [name for name, value in weights.items() if shapes.get(name) == getattr(value, 'shape', None)]
+        if shapes and not fitting:
+            raise UnreadableCheckpointError(
+                f'None of the {len(weights)} weights in {runner._load_from} fits {type(model).__name__}: the file has '
+                f'{_some(weights)}, the model {_some(shapes)}. Use a checkpoint of this network, or its own config.'
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add to a checkpoint who wrote it.
@@ -303,3 +329,8 @@ class AtomicCheckpointHook(CheckpointHook):
                     os.remove(path)
                 except OSError as error:
                     runner.logger.warning(f'Cannot remove the superseded checkpoint {path} ({error}).')
+
+
+def _some(names: Collection[str]) -> str:
+    """Show the first names of many."""
+    return ', '.join(itertools.islice(names, 3)) + (', …' if len(names) > 3 else '')
