@@ -21,7 +21,7 @@ from cda_mmseg.engine.randomness import stable_hash
 from cda_mmseg.engine.sampling import PositionedDataset
 from cda_mmseg.models.segmentors import AdversarialUDASegmentor
 
-CROSS_ENTROPY = dict(type='CrossEntropyLoss', avg_non_ignore=True)
+CROSS_ENTROPY = dict(type='SoftmaxCrossEntropyLoss')
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def test_the_grid_has_every_value_the_paper_varies():
         'PiecewiseCubicLoss',
         'SoftmaxFocalLoss',
     ]
-    assert losses['gta2city/gan_ce'].type == 'CrossEntropyLoss'
+    assert losses['gta2city/gan_ce'].type == 'SoftmaxCrossEntropyLoss'
     # Every loss after a warm start can be measured, λ = 5 being the one of the name alone.
     assert {folder.split('/')[1] for folder in main} - {'gan_cl_cold'} == set(main_losses(CONFIGS))
 
