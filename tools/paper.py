@@ -50,7 +50,8 @@ def parse_arguments() -> argparse.Namespace:
 def write_results(campaign: Campaign, arguments: argparse.Namespace) -> list[Path]:
     """Write tables and figures from what is finished."""
     readings = tuple(reading for reading in READINGS if reading in arguments.readings)
-    notes = [f'Not finished: {point} ({reason}).' for point, reason in campaign.failures.items()]
+    notes = [f'Scale of the schedule: {arguments.scale:g}.']
+    notes += [f'Not finished: {point} ({reason}).' for point, reason in campaign.failures.items()]
     files: list[Path] = []
     for name in (name for name in TABLES if name in arguments.what):
         table = TABLES[name]
@@ -63,9 +64,7 @@ def write_results(campaign: Campaign, arguments: argparse.Namespace) -> list[Pat
             for experiment in table.experiments(readings)
         }
         sizes = campaign.gradient_sizes(table.pair) if len(table.readings) > 1 else None
-        schedule = campaign.compose(table.baseline).train_cfg
-        length = f'{schedule.max_iters} iterations a run (--scale {arguments.scale:g}).'
-        measured = measure_table(table, campaign.setting, results, readings, sizes, [length, *notes])
+        measured = measure_table(table, campaign.setting, results, readings, sizes, notes)
         files += write_table(measured, campaign.out / name)
     if 'fig1' in arguments.what:
         files += draw_figure_1(campaign, arguments.seeds)

@@ -210,7 +210,7 @@ class Campaign:
         Returns:
             GradientSizes | None: The sizes at the end of the warm start; None if there is no such run yet.
         """
-        path = self.out / 'gradients' / f'{pair}.json'
+        path = self._sizes_file(pair)
         if path.is_file():
             return GradientSizes.load(path)
         baseline = gan_ce(pair)
@@ -257,9 +257,10 @@ class Campaign:
             Point: Each run before it begins.
 
         Raises:
-            CampaignError: If a run cannot begin.
+            CampaignError: If there are runs of these experiments with other configs; before any training.
             CampaignStopped: If the process was asked to stop.
         """
+        self._check_configs(points)
         for point in points:
             if self.is_finished(point):
                 continue
@@ -296,6 +297,16 @@ class Campaign:
         temporary = folder / f'{MARKER}.tmp'
         temporary.write_text(json.dumps({'seconds': seconds}) + '\n', encoding='utf-8')
         temporary.replace(folder / MARKER)
+
+    def _check_configs(self, points: Sequence[Point]) -> None:
+        """Refuse to go on with runs of other configs, finished ones included."""
+        for experiment in {point.experiment.folder: point.experiment for point in points}.values():
+            known = experiment.reading == 'paper' or self._sizes_file(experiment.pair).is_file()
+            if known and self._has_runs(experiment):
+                self.write_config(experiment)
+
+    def _sizes_file(self, pair: str) -> Path:
+        return self.out / 'gradients' / f'{pair}.json'
 
     def _has_runs(self, experiment: Experiment) -> bool:
         return any((self.out / 'runs' / experiment.folder).glob('seed_*/*'))

@@ -106,7 +106,7 @@ def measure_table(
         title=f'{table.heading}: {setting.title}',
         scores=scores,
         classes=_class_table(shown, by_row),
-        notes=(*_explain(table, setting, sizes), *table.notes, *notes),
+        notes=(*_explain(table, setting, sizes), *table.notes, *_lengths(by_row), *notes),
         runs=_run_table(table, results, readings),
     )
 
@@ -158,6 +158,17 @@ def _ratio(experiment: Experiment | None, reading: Reading | None, sizes: Gradie
     return f'{sizes.ratio(loss, _factor(experiment, reading, sizes)):.2g}'
 
 
+def _iterations(result: PointResult) -> int:
+    """Count the iterations of a run."""
+    return max(int(series.steps[-1]) for series in result.log.training.values())
+
+
+def _lengths(by_row: Sequence[Mapping[int, PointResult]]) -> list[str]:
+    """Say how long the runs are."""
+    lengths = sorted({_iterations(result) for runs in by_row for result in runs.values()})
+    return [f'{" or ".join(map(str, lengths))} iterations a run.'] if lengths else []
+
+
 def _class_table(
     shown: Sequence[tuple[Row, Reading | None, Experiment | None]], by_row: Sequence[Mapping[int, PointResult]]
 ) -> PrettyTable | None:
@@ -194,9 +205,8 @@ def _run_table(
     lines.align['run'] = 'l'
     for experiment in table.experiments(readings):
         for _, result in sorted(results.get(experiment.folder, {}).items()):
-            steps = max(int(series.steps[-1]) for series in result.log.training.values())
             minutes = 'resumed' if result.seconds is None else f'{result.seconds / 60:.1f}'
-            lines.add_row([f'{experiment.folder}/seed_{result.point.seed}', steps, minutes])
+            lines.add_row([f'{experiment.folder}/seed_{result.point.seed}', _iterations(result), minutes])
     return lines
 
 

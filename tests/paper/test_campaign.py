@@ -96,6 +96,8 @@ def test_runs_of_another_config_are_not_mixed(campaign):
     longer = Campaign(ROOT, campaign.out, SETTINGS['smoke'], scale=2.0, options=OPTIONS)
     with pytest.raises(CampaignError, match=r'holds runs of gta2city/gan_ce with another config.*Choose another'):
         list(longer.run(list_points([gan_ce()], [8])))
+    with pytest.raises(CampaignError, match='another config'):
+        list(longer.run(list_points([gan_ce()], [7])))
 
 
 def test_a_run_that_fails_is_noted_and_the_next_one_begins(campaign, tmp_path):

@@ -121,6 +121,7 @@ def test_components_with_both_readings(results):
     # Ratio of GAN + CE: .001 · 2 / .5. CL's gradient is 90 times that of the cross entropy.
     assert [line['adversarial weight'] for line in lines] == ['', '0.001', '0.001', '0.09']
     assert [line['adversarial : segmentation'] for line in lines] == ['', '0.004', '4.4e-05', '0.004']
+    assert '600 iterations a run.' in measured.notes
     assert measured.title == 'Table 3. Components of the method: built-in worlds'
 
 
