@@ -1,5 +1,6 @@
 """Project how long a training run takes from a few of its iterations."""
 
+import copy
 import json
 import math
 import subprocess
@@ -77,7 +78,8 @@ def measure_speed(config: Config, train_tool: Path, folder: Path) -> Speed:
     result = folder / 'speed.json'
     if result.is_file():
         return Speed(**json.loads(result.read_text(encoding='utf-8')))
-    config = config.copy()
+    # Config.copy shares what is inside.
+    config = copy.deepcopy(config)
     config.train_cfg.update(max_iters=PROBE_ITERATIONS, val_interval=PROBE_ITERATIONS)
     config.default_hooks.logger.interval = PROBE_ITERATIONS
     config.default_hooks.checkpoint.interval = PROBE_ITERATIONS

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from cda_mmseg.paper.campaign import Campaign, CampaignError, list_points
 from cda_mmseg.paper.data_settings import SETTINGS
 from cda_mmseg.paper.experiments import READINGS, gan_ce, gan_cl, source_only
-from cda_mmseg.paper.projection import Speed, format_duration
+from cda_mmseg.paper.projection import Speed, format_duration, measure_speed
 from cda_mmseg.paper.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +136,16 @@ def test_projection_adds_up(campaign, tmp_path):
     marker.write_text('{"seconds": 100.0}')
     assert campaign.project([point, *others]) == 100.0
     marker.write_text(kept)
+
+
+def test_a_probe_leaves_the_config_as_it_is_and_says_where_it_failed(campaign, tmp_path):
+    config = campaign.compose(gan_ce())
+    before = config.pretty_text
+    with pytest.raises(RuntimeError, match=r'A few iterations of probe failed with exit code 2: see .*output\.txt'):
+        measure_speed(config, tmp_path / 'no_tool.py', tmp_path / 'probe')
+    assert config.pretty_text == before
+    probe = Config.fromfile(tmp_path / 'probe' / 'probe.py')
+    assert (probe.train_cfg.max_iters, [part.indices for part in probe.val_dataloader.dataset.datasets]) == (12, [4, 4])
 
 
 @pytest.mark.parametrize(
