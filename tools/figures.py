@@ -22,14 +22,14 @@ def draw_losses(arguments: argparse.Namespace) -> list[Path]:
     """Draw the figures of the losses."""
     files = []
     for name in arguments.only or LOSS_FIGURES:
-        files += save_figure(LOSS_FIGURES[name](), arguments.out / name, arguments.suffixes)
+        files += save_figure(LOSS_FIGURES[name](), arguments.out / name, arguments.suffixes, arguments.dpi)
     return files
 
 
 def draw_pipeline(arguments: argparse.Namespace) -> list[Path]:
     """Draw the players of a model."""
     views = gather_pipeline(Config.fromfile(arguments.config), arguments.checkpoint, arguments.device)
-    return save_figure(plot_pipeline(views), arguments.out / 'fig2', arguments.suffixes)
+    return save_figure(plot_pipeline(views), arguments.out / 'fig2', arguments.suffixes, arguments.dpi)
 
 
 def draw_features(arguments: argparse.Namespace) -> list[Path]:
@@ -53,7 +53,7 @@ def draw_features(arguments: argparse.Namespace) -> list[Path]:
         distances = ', '.join(f'{name} {value:.2f}' for name, value in class_distances(features).items())
         print(f'proxy A-distance within classes, {title}: {distances}')
     titled = {arguments.titles[0]: models['before'], arguments.titles[1]: models['after']}
-    return save_figure(plot_tsne(titled, arguments.seed), arguments.out / 'fig4', arguments.suffixes)
+    return save_figure(plot_tsne(titled, arguments.seed), arguments.out / 'fig4', arguments.suffixes, arguments.dpi)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -62,6 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument('--out', type=Path, default=Path('work_dirs/figures'), help='folder for the files')
     shared.add_argument('--suffixes', nargs='+', choices=SUFFIXES, default=list(SUFFIXES), help='kinds of files')
+    shared.add_argument('--dpi', type=int, default=160, help='pixels per inch of PNG files')
     shared.add_argument('--device', default='cpu', help='device to compute on')
     figures = parser.add_subparsers(required=True)
 

@@ -17,6 +17,15 @@ from cda_mmseg.models.randomness_slots import RandomnessSlots
 from cda_mmseg.models.segmentors import AdversarialUDASegmentor
 from cda_mmseg.visualization.panel import color_classes
 
+LOSS_NAMES = {
+    'ConservativeLoss': 'Conservative Loss',
+    'CrossEntropyLoss': 'cross entropy',
+    'SoftmaxCrossEntropyLoss': 'cross entropy',
+    'SoftmaxFocalLoss': 'focal loss',
+    'CubicLoss': 'cubic loss',
+    'PiecewiseCubicLoss': 'cubic loss',
+}
+
 
 @dataclass(frozen=True)
 class DomainViews:
@@ -47,7 +56,7 @@ class PipelineViews:
         networks (dict[str, str]): Player → its networks.
         parameters (dict[str, int]): Player → number of weights.
         embedding (list[tuple[int, int, int]]): Channels, height and width of the maps that the generator reads.
-        loss (str): Segmentation loss.
+        loss (str): Segmentation loss that the run ends with.
     """
 
     domains: dict[Domain, DomainViews]
@@ -135,7 +144,8 @@ def _describe(networks: nn.ModuleDict) -> str:
 def _name_loss(config: Config) -> str:
     """Name the segmentation loss that the run ends with."""
     loss = config.model.decode_head.loss_decode
-    return loss.main.type if loss.type == 'WarmStartLoss' else loss.type
+    name = loss.main.type if loss.type == 'WarmStartLoss' else loss.type
+    return LOSS_NAMES.get(name, name)
 
 
 def _to_rgb(picture: Tensor, channel_order: str) -> np.ndarray:

@@ -30,7 +30,7 @@ def test_views_are_what_the_players_make_of_the_images(smoke_config, tmp_path):
     }
     assert views.parameters == {name: sum(p.numel() for p in group) for name, group in counted.items()}
     assert views.embedding == [(16, 4, 8), (32, 2, 4), (16, 1, 2)]
-    assert views.loss == 'ConservativeLoss'
+    assert views.loss == 'Conservative Loss'
 
     target, source = DATASETS.build(config.val_dataloader.dataset).datasets
     for domain, part in (('source', source), ('target', target)):
