@@ -65,7 +65,7 @@ def test_views_are_what_the_players_make_of_the_images(smoke_config, tmp_path):
     for part in (
         'source image',
         'target image',
-        'ConservativeLoss',
+        'Conservative Loss',
         '16 × 4 × 8',
         'the other domain',
         'VGG\nFCN8sHead',
