@@ -104,6 +104,8 @@ def measure(rank: int, processes: int, rendezvous: str, config: Config, steps: i
             )
         print(f'{line}, load {os.getloadavg()[0]:.1f}')
     if processes > 1:
+        # The wrappers first: as last owners of the group they would join its threads while these wait for the GIL.
+        del trained, wrapper
         distributed.destroy_process_group()
 
 
