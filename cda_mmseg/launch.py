@@ -1,6 +1,7 @@
 """What the command-line tools share: from a config and options to a runner that can start."""
 
 import difflib
+import gc
 import inspect
 import logging
 import os
@@ -154,6 +155,25 @@ def start_processes_on_cpu(config: Config) -> None:
     if config.launcher == 'pytorch' and not torch.cuda.is_available() and not distributed.is_initialized():
         config.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
         distributed.init_process_group('gloo')
+
+
+def leave_processes(runner: Runner) -> None:
+    """Take this process out of a distributed run that has come to its end; without effect on any other run.
+
+    The distributed wrappers go first. A reducer that is the last owner of the process group destroys it without letting
+    go of the interpreter's lock, which the group's threads may be waiting for: the process would never end.
+
+    Not for runs that failed. They end faster by themselves: destroying the group waits for operations that another
+    process may never join.
+
+    Args:
+        runner (Runner): The runner; it has no model afterwards.
+    """
+    if not distributed.is_initialized():
+        return
+    del runner.model
+    gc.collect()
+    distributed.destroy_process_group()
 
 
 def limit_threads() -> None:

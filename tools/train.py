@@ -74,9 +74,15 @@ def main() -> None:
     if arguments.resume and launch.resume_point(config, arguments.resume, arguments.trust_checkpoint) is None:
         print(f'No checkpoint in {config.work_dir}: the run starts at the beginning.')
     runner = launch.deterministic_runner(config) if arguments.deterministic else Runner.from_cfg(config)
-    runner.train()
-    if is_main_process():
-        report(config)
+    try:
+        runner.train()
+        if is_main_process():
+            report(config)
+    except SystemExit:
+        # Stopped by a signal: all processes have saved and are about to exit.
+        launch.leave_processes(runner)
+        raise
+    launch.leave_processes(runner)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ Usage: distributed_training.py OUT KIND DTYPE ACCUMULATION
 """
 
 import sys
+import weakref
 
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -47,7 +48,11 @@ def unequal(data: dict, iteration: int) -> dict:
 
 
 def train(kind: str, dtype: torch.dtype, accumulation: int, rank: int, world_size: int):
-    """Train and return the model and, per player, the bytes that were reduced."""
+    """Train and return the model and, per player, the bytes that were reduced.
+
+    The wrappers are not returned: they must be gone before the process group is. Their reducers, as its last owners,
+    would join its threads while those wait for the GIL to call ``count``'s callback.
+    """
     model = build(config(), dtype)
     if dtype == torch.float64:
         model.data_preprocessor.forward = double_precision(model.data_preprocessor.forward)
@@ -68,6 +73,10 @@ def train(kind: str, dtype: torch.dtype, accumulation: int, rank: int, world_siz
         model.set_progress(TrainingProgress(iteration, ITERATIONS * accumulation, SEED, rank))
         data = unequal(make_data(iteration, batch_size=2), iteration)
         wrapped.train_step(share(data, rank, world_size), optimizers)
+    if world_size > 1:
+        reducers = [weakref.ref(player) for player in wrapped.forwards.values()]
+        del wrapped, player
+        assert [reducer() for reducer in reducers] == [None] * len(reducers)
     return model, reduced
 
 

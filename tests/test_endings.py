@@ -1,0 +1,73 @@
+"""How runs of tools/train.py end before their time: asked to, or because a loss is not finite; and how they go on."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from cda_mmseg.engine.checkpointing import find_resume_point, read_resume_point
+from tests.engine.hooks.run_state import assert_identical, checkpoints, log_of, state_of
+from tests.tool_processes import SMOKE, finish_tool, options, output_of, start_tool, wait_until
+
+ITERATIONS = 20
+SCHEDULE = options(train_cfg__max_iters=ITERATIONS, train_cfg__val_interval=100, default_hooks__checkpoint__interval=8)
+
+
+@pytest.fixture(scope='module')
+def whole(smoke_worlds, tmp_path_factory):
+    """A run with another seed than the config's that nothing happens to."""
+    work_dir = tmp_path_factory.mktemp('whole') / 'run'
+    assert finish_tool(start_tool(work_dir, smoke_worlds, '--seed', '5', *SCHEDULE)) == 0, output_of(work_dir)[-3000:]
+    return work_dir
+
+
+def steps_logged(work_dir: Path) -> int:
+    return sum(file.read_bytes().count(b'\n') for file in work_dir.glob('*/vis_data/scalars.json'))
+
+
+def assert_same_run(work_dir: Path, whole: Path) -> None:
+    assert_identical(state_of(work_dir / f'iter_{ITERATIONS}.pth'), state_of(whole / f'iter_{ITERATIONS}.pth'))
+    assert_identical(log_of(work_dir), log_of(whole), 'log')
+
+
+def test_a_run_that_is_asked_to_stop_goes_on_with_its_own_seed(whole, smoke_worlds, tmp_path):
+    work_dir = tmp_path / 'run'
+    process = start_tool(work_dir, smoke_worlds, '--seed', '5', *SCHEDULE)
+    assert wait_until(lambda: steps_logged(work_dir) > 0, process)
+    os.kill(process.pid, signal.SIGTERM)
+    assert finish_tool(process, timeout=60) == 75, output_of(work_dir)[-3000:]
+    point = find_resume_point(str(work_dir))
+    assert 0 < point.iteration < ITERATIONS and point.seed == 5
+    assert f'Stopped by a signal after {point.iteration} iterations' in output_of(work_dir)
+
+    assert finish_tool(start_tool(work_dir, smoke_worlds, '--resume', '--seed', '6', *SCHEDULE)) == 0
+    output = output_of(work_dir)
+    warning = f'The run goes on with its own seed 5, as {point.path} says; the seed 6 that was asked for is left aside.'
+    assert len(re.findall(f'WARNING.*{re.escape(warning)}', output)) == 1
+    assert read_resume_point(str(work_dir / f'iter_{ITERATIONS}.pth')).seed == 5
+    assert_same_run(work_dir, whole)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(whole, smoke_worlds, tmp_path):
+    """The error names player, term and files; without the cause the run goes on as if nothing had happened."""
+    work_dir = tmp_path / 'run'
+    config = tmp_path / 'spoilt.py'
+    config.write_text(
+        f'_base_ = {SMOKE!r}\n'
+        "custom_imports = dict(imports=['cda_mmseg', 'tests.spoil_weights'])\n"
+        "custom_hooks = [*_base_.custom_hooks, dict(type='SpoilWeights', iteration=13)]\n"
+    )
+    process = start_tool(work_dir, smoke_worlds, '--seed', '5', *SCHEDULE, config=str(config))
+    assert finish_tool(process, timeout=60) == 1
+    message = output_of(work_dir).strip().splitlines()[-1]
+    assert 'NonFiniteLossError: The loss of the discriminator is not finite at iteration 13: ' in message
+    assert 'source/fake = nan' in message
+    assert re.search(r"Files in the batch: \['\S+gtav/images/\d+\.png', '\S+leftImg8bit/train\S+\.png'\]", message)
+    assert [name for name in checkpoints(work_dir) if name.startswith('iter')] == ['iter_8.pth']
+    weights = state_of(work_dir / 'iter_8.pth')['state_dict']
+    assert all(value.isfinite().all() for value in weights.values())
+
+    assert finish_tool(start_tool(work_dir, smoke_worlds, '--resume', *SCHEDULE)) == 0
+    assert_same_run(work_dir, whole)
