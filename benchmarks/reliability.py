@@ -1,22 +1,30 @@
 """What reliability costs: short histories, the agreement to stop, whole checkpoints and reading them safely.
 
-    OMP_NUM_THREADS=1 python benchmarks/reliability.py [--processes 2] [--megabytes 250] [--folder DIR]
+    OMP_NUM_THREADS=1 python benchmarks/reliability.py [--parts PART ...] [--processes 2] [--megabytes 250]
 
 * History: 15 scalars are logged at iterations 10 and 100,000, with MMEngine's histories and with short ones.
 * Stop: each step computes for 20 ms and adds up one number over the processes, as gradients are; what comes on top is
   the agreement, overlapped as the hook does it, or waited for.
 * Checkpoints: written by MMEngine in place, the same with flush and rename; read by torch alone, with the allow-list,
   and checked as before resuming.
+* Resume: from starting tools/train.py to the first step that it logs, at iteration 10 and at iteration 100,000. Both
+  checkpoints come from one run of the smoke config, whose ten iterations were really trained; the counters of the later
+  one (iteration, samples, schedulers, Adam's steps) are set to what they would be. Histories are bounded in both.
 """
 
 import argparse
+import contextlib
 import io
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,10 +33,13 @@ import torch.multiprocessing
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import save_checkpoint
 
+from cda_mmseg.datasets.worlds import write_world
 from cda_mmseg.engine.checkpointing import load_checkpoint_file, read_resume_point
 from cda_mmseg.engine.checkpointing.atomic_file import replaced_when_complete
 from cda_mmseg.engine.hooks.stop_agreement import StopAgreement
 
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ('history', 'stop', 'checkpoints', 'resume')
 SCALARS = 15
 STEP_SECONDS = 0.02
 
@@ -123,20 +134,106 @@ def measure_checkpoints(folder: str, megabytes: int) -> None:
         print(f'{megabytes} MB, {name}: {median_seconds(action, 5):.3f} s')
 
 
+def start_training(folder: Path, work_dir: Path, *arguments: str, **changes: object) -> subprocess.Popen:
+    """Start tools/train.py on the smoke config, in the folder that has its world."""
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(ROOT / 'configs' / 'smoke' / 'cl_gta2city.py')]
+    command += ['--work-dir', str(work_dir), *arguments, '--cfg-options', 'default_hooks.logger.interval=1']
+    command += [f'{key.replace("__", ".")}={value}' for key, value in changes.items()]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    with open(f'{work_dir}.txt', 'w') as output:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+
+def write_checkpoint_at(iteration: int, trained: str, path: Path) -> None:
+    """Write the checkpoint that a run of so many iterations would have left, from one of a shorter run."""
+    checkpoint = load_checkpoint_file(trained)
+    factor = iteration / checkpoint['meta']['iter']
+    info = checkpoint['message_hub']['runtime_info']
+    consumed = {domain: round(samples * factor) for domain, samples in info['samples_consumed'].items()}
+    checkpoint['meta'].update(iter=iteration, samples_consumed=consumed)
+    info.update(iter=iteration - 1, samples_consumed=consumed, keep_ckpt_ids=[iteration], last_ckpt=str(path))
+    for schedulers in checkpoint['param_schedulers'].values():
+        for scheduler in schedulers:
+            scheduler.update(last_step=iteration, _global_step=iteration + 1)
+    for optimizer in checkpoint['optimizer'].values():
+        for state in optimizer['state'].values():
+            state['step'].fill_(iteration)
+    torch.save(checkpoint, path)
+
+
+def seconds_to_first_step(folder: Path, checkpoint: Path, iteration: int, work_dir: Path) -> float:
+    """Time a process that resumes at an iteration, from its start to the first step in its log."""
+    begin = time.perf_counter()
+    process = start_training(
+        folder,
+        work_dir,
+        f'--resume={checkpoint}',
+        train_cfg__max_iters=10**6,
+        train_cfg__val_interval=10**6,
+        default_hooks__checkpoint__interval=10**6,
+    )
+    try:
+        while not (log := ''.join(file.read_text() for file in work_dir.glob('*/vis_data/scalars.json'))):
+            if process.poll() is not None:
+                raise RuntimeError(Path(f'{work_dir}.txt').read_text())
+            time.sleep(0.001)
+        seconds = time.perf_counter() - begin
+        if json.loads(log.splitlines()[0])['step'] != iteration + 1:
+            raise RuntimeError(f'The first step is not that after {iteration}: {log.splitlines()[0]}')
+        return seconds
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def measure_resume(folder: Path, repeats: int) -> None:
+    world = folder / 'data' / 'worlds' / 'smoke_gta2city'
+    with contextlib.redirect_stdout(io.StringIO()):
+        write_world(world, 'gta2city', size=(64, 32), source=8, target_train=8, target_val=4)
+    trained = folder / 'trained'
+    changes = dict(train_cfg__max_iters=10, train_cfg__val_interval=10, default_hooks__checkpoint__interval=10)
+    if start_training(folder, trained, **changes).wait() != 0:
+        raise RuntimeError(Path(f'{trained}.txt').read_text())
+    times: dict[int, list[float]] = {10: [], 100_000: []}
+    checkpoints = {iteration: folder / f'iter_{iteration}.pth' for iteration in times}
+    for iteration, path in checkpoints.items():
+        write_checkpoint_at(iteration, str(trained / 'iter_10.pth'), path)
+    for repeat in range(repeats):
+        for iteration, path in checkpoints.items():
+            seconds = seconds_to_first_step(folder, path, iteration, folder / f'resumed_{iteration}_{repeat}')
+            times[iteration].append(seconds)
+    for iteration, seconds in times.items():
+        listing = ', '.join(f'{value:.2f}' for value in seconds)
+        size = checkpoints[iteration].stat().st_size / 1e6
+        print(
+            f'resume at iteration {iteration}: {statistics.median(seconds):.2f} s to the first step ({listing}), '
+            f'checkpoint of {size:.2f} MB'
+        )
+    near, far = (statistics.median(seconds) for seconds in times.values())
+    print(f'resume at 100000 minus resume at 10: {far - near:+.2f} s')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--parts', nargs='+', choices=PARTS, default=PARTS, help='what to measure')
     parser.add_argument('--processes', type=int, default=2, help='processes that agree to stop')
     parser.add_argument('--megabytes', type=int, default=250, help='size of the checkpoint')
-    parser.add_argument('--folder', default=None, help='where to write it; a temporary folder by default')
+    parser.add_argument('--repeats', type=int, default=3, help='how often to resume at each iteration')
+    parser.add_argument('--folder', default=None, help='where to write files; a temporary folder by default')
     options = parser.parse_args()
     print(f'torch {torch.__version__}, {os.cpu_count()} CPUs, {platform.machine()}, load {os.getloadavg()[0]:.1f}')
-    measure_history()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        measure_stop(0, 1, '')
-        torch.multiprocessing.spawn(
-            measure_stop, (options.processes, os.path.join(folder, 'rendezvous')), nprocs=options.processes
-        )
-        measure_checkpoints(folder, options.megabytes)
+        if 'history' in options.parts:
+            measure_history()
+        if 'stop' in options.parts:
+            measure_stop(0, 1, '')
+            torch.multiprocessing.spawn(
+                measure_stop, (options.processes, os.path.join(folder, 'rendezvous')), nprocs=options.processes
+            )
+        if 'checkpoints' in options.parts:
+            measure_checkpoints(folder, options.megabytes)
+        if 'resume' in options.parts:
+            measure_resume(Path(folder), options.repeats)
 
 
 if __name__ == '__main__':
