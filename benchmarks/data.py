@@ -1,0 +1,165 @@
+"""Reading training data: images per second of one worker (one process, one thread).
+
+    python benchmarks/data.py [--repeats 15] [--pairs 6]
+
+A GTAV pair, 1914×1052 PNGs, is read, resized, cropped to 1024×512, flipped and packed, as configs/cl_gta2city.py does:
+
+* from the raw files by our transforms, against mmseg's own (LoadImageFromFile, LoadAnnotations on labels that somebody
+  has converted to trainIds);
+* from a copy that tools/prepare_data.py wrote, against the raw files.
+
+All sides run in one process, in turns, and medians are compared; that they give the same tensors is asserted first. The
+files are pictures of the built-in streets rendered at 1914×1052 with camera noise (standard deviation 0.7 of 255), saved
+by Pillow with its defaults: about 2.4 MB each. They lie in a temporary folder and are in the page cache when they are
+timed, so no disk is measured.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+from PIL import Image
+
+import cda_mmseg  # noqa: F401  registers the data sets and transforms
+from cda_mmseg.datasets.label_ids import CITYSCAPES_IDS
+from cda_mmseg.datasets.preparation import prepare
+from cda_mmseg.datasets.worlds import write_world
+
+CONFIG = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'datasets' / 'gtav_to_cityscapes.py'
+SIZE = (1914, 1052)
+NOISE = 0.7
+BUSY_LOAD = 0.5
+
+
+def write_raw(folder: Path, pairs: int, size: tuple[int, int] = SIZE) -> None:
+    """Write ``gtav/{images,labels}``, and the labels as trainIds into ``gtav/train_ids`` for mmseg's loader."""
+    write_world(folder / 'world', 'gta2city', size=size, source=pairs, target_train=1, target_val=1)
+    (folder / 'world' / 'gtav').rename(folder / 'gtav')
+    (folder / 'gtav' / 'train_ids').mkdir()
+    generator = np.random.default_rng(0)
+    table = np.array([CITYSCAPES_IDS.get(label_id, 255) for label_id in range(256)], np.uint8)
+    for path in sorted((folder / 'gtav' / 'images').iterdir()):
+        picture = np.asarray(Image.open(path))
+        noisy = np.rint(picture + generator.normal(0, NOISE, picture.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(path)
+        labels = np.asarray(Image.open(folder / 'gtav' / 'labels' / path.name))
+        Image.fromarray(table[labels]).save(folder / 'gtav' / 'train_ids' / path.name)
+
+
+def data_sets(folder: Path) -> dict[str, BaseDataset]:
+    """Build the three sides: 'raw', 'stock' and 'prepared'."""
+    init_default_scope('mmseg')
+    raw = Config.fromfile(CONFIG).train_dataloader.dataset
+    raw.data_root = str(folder / 'gtav')
+    prepare(raw, str(folder / 'prepared'), report=lambda line: None)
+    stock = dict(
+        type='BaseSegDataset',
+        data_root=raw.data_root,
+        data_prefix=dict(img_path='images', seg_map_path='train_ids'),
+        img_suffix='.png',
+        seg_map_suffix='.png',
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), *raw.pipeline[2:]],
+    )
+    prepared = dict(raw, data_root=str(folder / 'prepared'))
+    return {'raw': DATASETS.build(raw), 'stock': DATASETS.build(stock), 'prepared': DATASETS.build(prepared)}
+
+
+def assert_same(sides: dict[str, BaseDataset]) -> None:
+    """Make sure that all sides do the same work."""
+    for index in range(len(sides['raw'])):
+        samples = []
+        for dataset in sides.values():
+            np.random.seed(index)
+            samples.append(dataset[index])
+        for sample in samples[1:]:
+            assert torch.equal(sample['inputs'], samples[0]['inputs'])
+            assert torch.equal(sample['data_samples'].gt_sem_seg.data, samples[0]['data_samples'].gt_sem_seg.data)
+
+
+def images_per_second(sides: dict[str, BaseDataset], repeats: int) -> dict[str, float]:
+    """Time all sides in turns; medians."""
+    speeds: dict[str, list[float]] = {name: [] for name in sides}
+    for repeat in range(-1, repeats):
+        for name, dataset in sides.items():
+            np.random.seed(0)
+            start = time.perf_counter()
+            for index in range(len(dataset)):
+                dataset[index]
+            if repeat >= 0:
+                speeds[name].append(len(dataset) / (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in speeds.items()}
+
+
+def rows(repeats: int = 15, pairs: int = 6) -> list[dict]:
+    """Measure everything.
+
+    Returns:
+        list[dict]: Rows with ``name``, ``against``, ``ratio``, ``must`` and ``aim`` (bounds of the ratio, lower ones as
+        ``bigger_is_better`` says), and ``ours`` and ``theirs``, the measured figures with their unit.
+    """
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            write_raw(Path(folder), pairs)
+            sides = data_sets(Path(folder))
+            assert_same(sides)
+            speed = images_per_second(sides, repeats)
+    finally:
+        cv2.setNumThreads(threads[0])
+        torch.set_num_threads(threads[1])
+    cases = [
+        ('raw GTAV pair (1914×1052) to training crop', "mmseg's transforms on trainIds", 'raw', 'stock', 1.0, 1.2),
+        ('the same from a prepared copy', 'raw', 'prepared', 'raw', 4.0, 8.0),
+    ]
+    return [
+        dict(
+            name=f'{name}, images/s per worker',
+            against=against,
+            ratio=speed[ours] / speed[theirs],
+            must=must,
+            aim=aim,
+            ours=f'{speed[ours]:.1f} images/s',
+            theirs=f'{speed[theirs]:.1f} images/s',
+            bigger_is_better=True,
+        )
+        for name, against, ours, theirs, must, aim in cases
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Images per second of one worker.')
+    parser.add_argument('--repeats', type=int, default=15, help='times each side is run')
+    parser.add_argument('--pairs', type=int, default=6, help='number of different pairs in each run')
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    if load > BUSY_LOAD:
+        parser.exit(1, f'The machine is busy (load {load:.2f} > {BUSY_LOAD}): no table. Try again later.\n')
+    table = rows(options.repeats, options.pairs)
+    print('\n| what | against | ratio | must | aim | ours | theirs |\n|---|---|---|---|---|---|---|')
+    for row in table:
+        print(
+            f'| {row["name"]} | {row["against"]} | {row["ratio"]:.2f}× | ≥ {row["must"]:g}× | ≥ {row["aim"]:g}× '
+            f'| {row["ours"]} | {row["theirs"]} |'
+        )
+    print(
+        f'\n1 thread, {platform.machine()}, OpenCV {cv2.__version__}, mmcv {mmcv.__version__}, {options.pairs} pairs, '
+        f'{options.repeats} repeats in turns, medians; load {load:.2f} at the start.'
+    )
+
+
+if __name__ == '__main__':
+    main()
