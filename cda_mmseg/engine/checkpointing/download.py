@@ -1,12 +1,16 @@
 """Fetch published weights."""
 
 import os
+import re
 from urllib.parse import urlparse
 
 import torch
 from filelock import FileLock
 
 from cda_mmseg.engine.checkpointing.errors import CheckpointError
+
+# Decimal digits alone are more likely a date.
+_HASH_IN_NAME = re.compile(r'-(?!\d+\.)([0-9a-f]{8,64})\.\w+')
 
 
 def is_url(path: str) -> bool:
@@ -24,7 +28,8 @@ def is_url(path: str) -> bool:
 def download_checkpoint(url: str) -> str:
     """Fetch a file once and keep it where ``torch.hub`` keeps its own (``$TORCH_HOME/hub/checkpoints``).
 
-    Processes that want the same file at the same time wait for one of them to fetch it.
+    Processes that want the same file at the same time wait for one of them to fetch it. Publishers put the first digits
+    of the file's SHA-256 into its name, as in ``vgg16-397923af.pth``; what arrives is compared with them.
 
     Args:
         url (str): Address beginning with ``http://`` or ``https://``.
@@ -33,13 +38,15 @@ def download_checkpoint(url: str) -> str:
         str: Path of the local copy.
 
     Raises:
-        CheckpointError: If it cannot be fetched; the message says where to put the file by hand.
+        CheckpointError: If it cannot be fetched, or is not the file that its name says; the message says where to put
+            the file by hand.
     """
     folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
     name = os.path.basename(urlparse(url).path)
     if not name:
         raise CheckpointError(f'{url} names no file. Give the address of a checkpoint, or a local path.')
     path = os.path.join(folder, name)
+    named = _HASH_IN_NAME.search(name)
     if os.path.isfile(path):
         return path
     try:
@@ -47,8 +54,8 @@ def download_checkpoint(url: str) -> str:
         with FileLock(f'{path}.lock'):
             if not os.path.isfile(path):
                 # it writes beside the target and renames, so a broken transfer leaves nothing under this name
-                torch.hub.download_url_to_file(url, path, progress=False)
-    except OSError as error:
+                torch.hub.download_url_to_file(url, path, named and named[1], progress=False)
+    except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f'Cannot fetch {url} ({error}). Download it on a machine that can reach it and put it at {path}, '
             'or give the path of a local copy instead.'
