@@ -1,0 +1,286 @@
+"""What files, options and arguments from elsewhere cannot do: run code, reach a shell, or write where nobody asked."""
+
+import ast
+import contextlib
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from mmseg.apis import init_model
+
+from tests.tool_processes import CONTEXT, ROOT, SMOKE, finish_tool, options, output_of, start_tool
+
+NO_WORKERS = options()
+CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CHANGES = {
+    'open': (1, None),
+    'os.mkdir': (1, 2),
+    'os.remove': (1, 1),
+    'os.rmdir': (1, 1),
+    'os.rename': (2, 2),
+    'os.link': (2, 2),
+    'os.symlink': (2, 2),
+}
+"""Audit events that change files: how many paths they begin with, and which argument is a folder's descriptor."""
+
+
+class Shell:
+    """Run a shell command when unpickled by a reader that allows it."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.marker}',)
+
+
+def record_writes(listing: str) -> None:
+    """Write down every path that this process and those forked from it make, open for writing, move or remove."""
+    descriptor = os.open(listing, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    def record(event: str, arguments: tuple) -> None:
+        count, descriptor_index = CHANGES.get(event, (0, None))
+        if event == 'open' and (isinstance(arguments[0], int) or not arguments[2] & CHANGING):
+            count = 0
+        for path in arguments[:count]:
+            # a name alone may be meant within a folder that is open
+            folder = arguments[descriptor_index] if descriptor_index else -1
+            start = os.getcwd() if folder == -1 else os.readlink(f'/proc/self/fd/{folder}')
+            os.write(descriptor, os.fsencode(os.path.abspath(os.path.join(start, os.fsdecode(path)))) + b'\n')
+
+    sys.addaudithook(record)
+
+
+def run_tools(output: str, folder: str, commands: list[tuple], listing: str | None = None) -> None:
+    """Run tools one after the other inside this process, as their users do."""
+    descriptor = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.chdir(folder)
+    sys.dont_write_bytecode = True
+    if listing is not None:
+        # mmengine reads configs from copies that it makes there
+        tempfile.tempdir = os.path.join(os.path.dirname(listing), 'temporary')
+        os.mkdir(tempfile.tempdir)
+        record_writes(listing)
+    for tool, *arguments in commands:
+        sys.argv = [tool, *map(str, arguments)]
+        try:
+            runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                print(end.code)
+                os._exit(1)
+        except Exception:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+
+def load_with_mmseg(output: str, folder: str, checkpoint: str) -> None:
+    """Read a checkpoint as programs other than our tools do."""
+    os.chdir(folder)
+    with open(output, 'w') as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        init_model(SMOKE, checkpoint, device='cpu')
+
+
+def in_a_process(function, *arguments) -> int:
+    """Call a function in a process that has imported everything and changed nothing."""
+    process = CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    return finish_tool(process)
+
+
+@pytest.fixture(scope='module')
+def trained(smoke_worlds, tmp_path_factory):
+    """A run of the smoke config."""
+    work_dir = tmp_path_factory.mktemp('trained') / 'run'
+    schedule = options(train_cfg__max_iters=2, train_cfg__val_interval=2)
+    assert finish_tool(start_tool(work_dir, smoke_worlds, *schedule)) == 0, output_of(work_dir)[-3000:]
+    return work_dir
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of that run whose checkpoint, sound otherwise, carries code."""
+    work_dir = tmp_path / 'run'
+    shutil.copytree(trained, work_dir)
+    checkpoint = work_dir / 'iter_2.pth'
+    (work_dir / 'last_checkpoint').write_text(str(checkpoint))
+    content = torch.load(checkpoint, weights_only=False)
+    torch.save({**content, 'notes': Shell(tmp_path / 'the_code_has_run')}, checkpoint)
+    return work_dir
+
+
+WAYS = {
+    'train resume': lambda run, config: ('train.py', SMOKE, '--work-dir', run, f'--resume={run}/iter_2.pth'),
+    'train resume auto': lambda run, config: ('train.py', SMOKE, '--work-dir', run, '--resume'),
+    'train load_from': lambda run, config: (
+        *('train.py', SMOKE, '--work-dir', run.parent / 'new'),
+        *(*NO_WORKERS, f'load_from={run}/iter_2.pth'),
+    ),
+    'train initial weights': lambda run, config: ('train.py', config, '--work-dir', run.parent / 'new', *NO_WORKERS),
+    'test': lambda run, config: ('test.py', SMOKE, run / 'iter_2.pth', '--work-dir', run.parent / 'new', *NO_WORKERS),
+    'figures fig2': lambda run, config: ('figures.py', 'fig2', SMOKE, run / 'iter_2.pth', '--out', run.parent / 'new'),
+    'figures fig4': lambda run, config: (
+        *('figures.py', 'fig4', '--before', SMOKE, run / 'iter_2.pth'),
+        *('--after', SMOKE, run / 'iter_2.pth', '--out', run.parent / 'new'),
+    ),
+    'gradient_sizes': lambda run, config: ('gradient_sizes.py', SMOKE, run / 'iter_2.pth', '--batches', 1),
+    'compare_runs': lambda run, config: ('compare_runs.py', f'adapted={run}', '--out', run.parent / 'new'),
+}
+"""Every way on which somebody hands a checkpoint to a tool."""
+
+OTHERS = {
+    'make_worlds.py': 'reads no checkpoint',
+    'prepare_data.py': 'reads no checkpoint',
+    'demo.py': 'reads those of its own runs, as compare_runs.py does',
+    'paper.py': 'reads those of its own runs, as gradient_sizes.py does',
+}
+
+
+def test_every_tool_is_looked_at():
+    looked_at = {way(Path('run'), 'config')[0] for way in WAYS.values()} | set(OTHERS)
+    assert {path.name for path in (ROOT / 'tools').glob('*.py')} <= looked_at
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_code_in_a_checkpoint_is_refused_and_never_runs(run, smoke_worlds, tmp_path, way):
+    config, output = tmp_path / 'pretrained.py', tmp_path / 'output.txt'
+    weights = dict(_delete_=True, type='Pretrained', checkpoint=str(run / 'iter_2.pth'))
+    config.write_text(f'_base_ = {SMOKE!r}\nmodel = dict(backbone=dict(init_cfg={weights}))\n')
+    assert in_a_process(run_tools, str(output), str(smoke_worlds), [WAYS[way](run, str(config))]) == 1
+    refusal = f'{run}/iter_2.pth carries executable pickle'
+    assert refusal in output.read_text()
+    assert '--trust-checkpoint' in output.read_text()
+    assert not (tmp_path / 'the_code_has_run').exists()
+
+
+def test_the_stock_loader_runs_that_code(run, smoke_worlds, tmp_path):
+    """Otherwise the tests above would prove nothing."""
+    output = tmp_path / 'output.txt'
+    assert in_a_process(load_with_mmseg, str(output), str(smoke_worlds), str(run / 'iter_2.pth')) == 0
+    assert (tmp_path / 'the_code_has_run').exists()
+
+
+@pytest.mark.parametrize('way', ['train resume', 'test'])
+def test_code_runs_for_those_who_ask_for_it(run, smoke_worlds, tmp_path, way):
+    tool, config, *arguments = WAYS[way](run, None)
+    command = (tool, config, '--trust-checkpoint', *arguments)
+    assert in_a_process(run_tools, str(tmp_path / 'output.txt'), str(smoke_worlds), [command]) == 0
+    assert (tmp_path / 'the_code_has_run').exists()
+
+
+def files_in(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob('*') if not path.is_dir()}
+
+
+def test_output_stays_in_the_folders_that_the_options_name(trained, smoke_worlds, tmp_path):
+    """Python's audit events show what is written anywhere, a listing what compiled code wrote near by."""
+    here, out = tmp_path / 'here', tmp_path / 'out'
+    shutil.copytree(smoke_worlds, here)
+    run = tmp_path / 'run'
+    shutil.copytree(trained, run)
+    checkpoint = run / 'iter_2.pth'
+    (run / 'last_checkpoint').write_text(str(checkpoint))
+    commands = [
+        ('train.py', SMOKE, '--work-dir', out / 'train', *NO_WORKERS, 'train_cfg.max_iters=2'),
+        (
+            *('test.py', SMOKE, checkpoint, '--work-dir', out / 'test', '--out', out / 'ids'),
+            *('--show-dir', out / 'shown', *NO_WORKERS),
+        ),
+        ('figures.py', 'losses', '--only', 'fig3', '--out', out / 'figures', '--suffixes', '.png'),
+        ('figures.py', 'fig2', SMOKE, checkpoint, '--out', out / 'figures', '--suffixes', '.png'),
+        ('gradient_sizes.py', SMOKE, checkpoint, '--batches', 1),
+        ('compare_runs.py', f'../../adapted={run}', '--out', out / 'report'),
+        ('paper.py', 'table3', '--data', 'smoke', '--no-train', '--out', out / 'paper'),
+        (
+            *('make_worlds.py', '--out', out / 'worlds', '--size', 64, 32, '--source', 2, '--target-train', 2),
+            *('--target-val', 2, '--workers', 1),
+        ),
+    ]
+    before = files_in(here) | files_in(run)
+    output, listing = tmp_path / 'output.txt', tmp_path / 'written.txt'
+    code = in_a_process(run_tools, str(output), str(here), commands, str(listing))
+    assert code == 0, output.read_text()[-3000:]
+    assert files_in(here) | files_in(run) == before
+    assert {path.name for path in out.iterdir()} == {
+        *('train', 'test', 'ids', 'shown', 'figures', 'report', 'paper', 'worlds')
+    }
+    assert all(any(folder.rglob('*.*')) for folder in out.iterdir())
+    written = {Path(line) for line in listing.read_text().splitlines()}
+    assert out / 'train' / 'last_checkpoint.incomplete' in written
+    libraries = (Path(matplotlib.get_cachedir()), Path(matplotlib.get_configdir()))
+    allowed = (out, tmp_path / 'temporary', Path('/dev'), Path('/proc'), *libraries)
+    assert [str(path) for path in written if not any(path.is_relative_to(folder) for folder in allowed)] == []
+
+
+def dotted(node: ast.expr) -> str:
+    """Write a called name as it stands in the source."""
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ''
+
+
+def test_no_source_calls_a_shell_or_runs_text():
+    sources = [path for folder in ('cda_mmseg', 'tools', 'benchmarks') for path in (ROOT / folder).rglob('*.py')]
+    assert len(sources) > 80
+    forbidden = re.compile(
+        r'(os\.(system|popen|spawn\w*)|subprocess\.get\w*output|eval|exec|pickle\.loads?|yaml\.load)'
+    )
+    for path in sources:
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            place = f'{path.relative_to(ROOT)}:{call.lineno}'
+            assert not forbidden.fullmatch(dotted(call.func)), place
+            assert not any(keyword.arg == 'shell' for keyword in call.keywords), place
+            if dotted(call.func) == 'torch.load' and path.parts[-2] != 'benchmarks':
+                assert path.name == 'safe_loading.py', place
+
+
+RECORDER = '#!/bin/sh\nfor argument in "$@"; do printf "%s\\n" "$argument"; done\n'
+HOSTILE = ['a b', '$(touch stray)', '; touch stray', '`touch stray`', '*', '--cfg-options', "x='y z'"]
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments'),
+    [
+        ('dist_train.sh', ['{}', '2']),
+        ('dist_test.sh', ['{}', '{}', '2']),
+        ('slurm_train.sh', ['{}', '{}', '{}']),
+        ('slurm_test.sh', ['{}', '{}', '{}', '{}']),
+    ],
+)
+def test_scripts_pass_arguments_on_as_they_are(tmp_path, script, arguments):
+    """With programs in the place of python and srun that print their arguments."""
+    for name in ('python', 'srun'):
+        (tmp_path / name).write_text(RECORDER)
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        'PATH': f'{tmp_path}:{os.environ["PATH"]}',
+        'GPUS': '8',
+        'GPUS_PER_NODE': '4',
+        'SRUN_ARGS': '--signal=TERM@120 --qos=long',
+    }
+    hostile = "it's $(touch stray); touch stray"
+    command = [str(ROOT / 'tools' / script), *(argument.format(hostile) for argument in arguments), *HOSTILE]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    lines = result.stdout.splitlines()
+    assert lines[-len(HOSTILE) :] == HOSTILE
+    assert not (tmp_path / 'stray').exists()
+    if script.startswith('slurm'):
+        assert lines[:2] == [f'--partition={hostile}', f'--job-name={hostile}']
+        expected = {'--ntasks=8', '--ntasks-per-node=4', '--gres=gpu:4', '--signal=TERM@120', '--qos=long'}
+        assert expected | {'--kill-on-bad-exit=1'} <= set(lines)
+        assert lines[-len(HOSTILE) - 2 : -len(HOSTILE)] == ['--launcher', 'slurm']
+    else:
+        assert lines[:2] == ['-m', 'torch.distributed.run'] and '--nproc_per_node=2' in lines
+        assert lines[-len(HOSTILE) - 2 : -len(HOSTILE)] == ['--launcher', 'pytorch']
+    assert hostile in lines
