@@ -5,13 +5,13 @@
 A GTAV pair, 1914×1052 PNGs, is read, resized, cropped to 1024×512, flipped and packed, as configs/cl_gta2city.py does:
 
 * from the raw files by our transforms, against mmseg's own (LoadImageFromFile, LoadAnnotations on labels that somebody
-  has converted to trainIds);
+  has converted to trainIds and saved as grey PNGs by Pillow);
 * from a copy that tools/prepare_data.py wrote, against the raw files.
 
-All sides run in one process, in turns, and medians are compared; that they give the same tensors is asserted first. The
-files are pictures of the built-in streets rendered at 1914×1052 with camera noise (standard deviation 0.7 of 255), saved
-by Pillow with its defaults: about 2.4 MB each. They lie in a temporary folder and are in the page cache when they are
-timed, so no disk is measured.
+All sides run in one process, in turns, and medians are compared; that they give the same tensors is asserted first.
+The files are pictures of the built-in streets rendered at 1914×1052 with camera noise (standard deviation 0.7 of 255),
+saved by Pillow with its defaults: about 2.3 MB each. They lie in a temporary folder and are in the page cache when they
+are timed, so no disk is measured.
 """
 
 import argparse

@@ -214,10 +214,11 @@ def _check_room(pairs: Pairs, report: Callable[[str], None]) -> None:
         if len(pairs.wanted) > SAMPLED_PAIRS:
             raise ValueError(f'none of {SAMPLED_PAIRS} sampled pairs can be read; the last one: {problem}')
         return
-    needed, free = len(pairs.wanted) * sum(sizes) / len(sizes), shutil.disk_usage(pairs.out).free
+    needed = DISK_MARGIN * len(pairs.wanted) * sum(sizes) / len(sizes)
+    free = shutil.disk_usage(pairs.out).free
     report(
         f'{len(pairs.wanted)} of {len(pairs.infos)} pairs to write, about {needed / 1e9:.3g} GB '
         f'(projected from {len(sizes)} of them); {free / 1e9:.3g} GB are free.'
     )
-    if needed * DISK_MARGIN > free:
+    if needed > free:
         raise OSError(f'{pairs.out}: the copy needs about {needed / 1e9:.3g} GB, but {free / 1e9:.3g} GB are free')

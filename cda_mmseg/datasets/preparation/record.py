@@ -14,7 +14,7 @@ RECORD = 'prepared.json'
 FILES = 'prepared_files.jsonl'
 LOCK = 'prepared.lock'
 VERSION = 1
-WAIT_FOR_LOCK = 15.0
+WAIT_FOR_LOCK = 30.0
 """Seconds; the processes of a killed run notice within five that it is gone."""
 
 

@@ -28,9 +28,12 @@ def list_all_pairs(config: Mapping) -> tuple[dict, BaseDataset]:
         config['holdout'] = False
     if config.get('part', 'train') != 'train':
         raise ValueError(f"the data set has part={config['part']!r}; prepare part='train', it holds all images")
-    dataset = build(config)
-    if not isinstance(dataset, BaseDataset) or not dataset.data_root:
+    kind = DATASETS.get(config['type'])
+    if kind is None:
+        raise ValueError(f'there is no data set {config["type"]}')
+    if not issubclass(kind, BaseDataset) or not config.get('data_root'):
         raise ValueError(f'{config["type"]} is no single data set with a data_root; prepare its parts one by one')
+    dataset = build(config)
     if not len(dataset):
         raise ValueError(f'{dataset.data_root}: no images found; check data_prefix and img_suffix')
     return config, dataset
@@ -45,7 +48,7 @@ def build(config: Mapping) -> BaseDataset:
     Returns:
         BaseDataset: The data set, its files listed.
     """
-    return DATASETS.build(dict(config, pipeline=[], lazy_init=False))
+    return DATASETS.build(dict(config, pipeline=[], lazy_init=False, serialize_data=False))
 
 
 def check_folders(dataset: BaseDataset, out: str) -> None:
