@@ -72,7 +72,9 @@ def main() -> None:
         config.visualizer.save_dir = arguments.show_dir
     if arguments.tta:
         augment_test_time(config)
-    Runner.from_cfg(config).test()
+    runner = Runner.from_cfg(config)
+    runner.test()
+    launch.leave_processes(runner)
 
 
 if __name__ == '__main__':
