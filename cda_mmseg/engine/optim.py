@@ -27,6 +27,22 @@ class PlayerOptimWrapperDict(OptimWrapperDict):
         for wrapper in self.values():
             wrapper.initialize_count_status(model, cur_iter, max_iters)
 
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load all optimizers, and give each state its weight's layout in memory.
+
+        Fused kernels read both in the order in which they lie, but a checkpoint keeps the layout it was saved with.
+
+        Args:
+            state_dict (dict): What ``state_dict`` returned, by player.
+        """
+        super().load_state_dict(state_dict)
+        for wrapper in self.values():
+            for parameter, state in wrapper.optimizer.state.items():
+                for key, value in state.items():
+                    is_alike = isinstance(value, Tensor) and value.shape == parameter.shape
+                    if is_alike and value.stride() != parameter.stride():
+                        state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PlayerOptimWrapperConstructor:

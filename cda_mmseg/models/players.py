@@ -1,10 +1,12 @@
 """The three players: each one module with one forward per update, so that it can be wrapped, frozen and compiled."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
+import torch
 from mmengine.model import BaseModule, ModuleDict
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -37,22 +39,15 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+@cache
+def _compiled(function: Callable) -> Callable:
+    """Compile a method of a class, so that copies of a player do not share what belongs to one of them."""
+    return torch.compile(function)
+
+
 def _check_sharing(player: str, sharing: str) -> None:
     if sharing not in SHARINGS:
         raise ValueError(f'{player}_sharing must be one of {SHARINGS}, got {sharing!r}.')
-
-
-@dataclass
-class Encoding:
-    """What the encoder makes of one batch.
-
-    Attributes:
-        features (list[Tensor]): The embedding: feature maps (N, C_i, H_i, W_i) of backbone and neck.
-        scores (list): Outputs of the decode head and the auxiliary heads; empty where nothing reads them.
-    """
-
-    features: list[Tensor]
-    scores: list
 
 
 class EncoderPlayer(nn.Module):
@@ -63,10 +58,14 @@ class EncoderPlayer(nn.Module):
 
     Args:
         segmentor (nn.Module): The ``EncoderDecoder`` to view.
+        batch_domains (bool): Whether both domains go through as one batch.
+        compile (bool): Whether ``forward`` runs compiled networks.
     """
 
-    def __init__(self, segmentor: nn.Module) -> None:
+    def __init__(self, segmentor: nn.Module, batch_domains: bool = False, compile: bool = False) -> None:
         super().__init__()
+        self.batch_domains = batch_domains
+        self.compiles = compile
         self.backbone = segmentor.backbone
         if segmentor.with_neck:
             self.neck = segmentor.neck
@@ -85,22 +84,30 @@ class EncoderPlayer(nn.Module):
             heads['aux'] = auxiliary
         return heads
 
-    def encode(self, images: Tensor, with_scores: bool) -> Encoding:
+    def embed(self, images: Tensor) -> list[Tensor]:
         """Embed one batch.
 
         Args:
             images (Tensor): Normalised images (N, 3, H, W).
-            with_scores (bool): Whether the heads run.
 
         Returns:
-            Encoding: Feature maps, and the heads' outputs.
+            list[Tensor]: The embedding: feature maps (N, C_i, H_i, W_i) of backbone and neck.
         """
         features = self.backbone(images)
         if hasattr(self, 'neck'):
             features = self.neck(features)
-        features = [features] if isinstance(features, Tensor) else list(features)
-        scores = [head.forward(features) for head in self.heads.values()] if with_scores else []
-        return Encoding(features, scores)
+        return [features] if isinstance(features, Tensor) else list(features)
+
+    def score(self, features: list[Tensor]) -> list:
+        """Score the classes.
+
+        Args:
+            features (list[Tensor]): The embedding.
+
+        Returns:
+            list: Outputs of the decode head and the auxiliary heads.
+        """
+        return [head.forward(features) for head in self.heads.values()]
 
     def forward(
         self, images: Mapping[Domain, Tensor], scored: Sequence[Domain], slots: RandomnessSlots
@@ -113,14 +120,32 @@ class EncoderPlayer(nn.Module):
             slots (RandomnessSlots): Seeds of dropout and drop-path.
 
         Returns:
-            dict[str, tuple[list[Tensor], list]]: (feature maps, head outputs) per domain.
+            dict[str, tuple[list[Tensor], list]]: (feature maps, head outputs) per domain; no outputs where nothing
+            reads them.
         """
+        embed, score = EncoderPlayer.embed, EncoderPlayer.score
+        if self.compiles:
+            embed, score = _compiled(embed), _compiled(score)
+        if self.batch_domains:
+            with slots('encoder/both'):
+                joint = embed(self, torch.cat(list(images.values())))
+                features = _split_maps(joint, images)
+                return {
+                    domain: (maps, score(self, maps) if domain in scored else []) for domain, maps in features.items()
+                }
         encodings = {}
         for domain, batch in images.items():
             with slots(f'encoder/{domain}'):
-                encoding = self.encode(batch, domain in scored)
-            encodings[domain] = (encoding.features, encoding.scores)
+                maps = embed(self, batch)
+                encodings[domain] = (maps, score(self, maps) if domain in scored else [])
         return encodings
+
+
+def _split_maps(maps: Sequence[Tensor], batches: Mapping[Domain, Tensor]) -> dict[Domain, list[Tensor]]:
+    """Give each domain its part of the joint batch."""
+    sizes = [len(batch) for batch in batches.values()]
+    parts = zip(*(level.split(sizes) for level in maps), strict=True)
+    return {domain: list(levels) for domain, levels in zip(batches, parts, strict=True)}
 
 
 class GeneratorPlayer(BaseModule):
@@ -129,14 +154,20 @@ class GeneratorPlayer(BaseModule):
     Args:
         network (dict): Config of the generator network.
         sharing (str): 'shared' uses one network for both domains, 'per_domain' one each.
+        batch_domains (bool): Whether both domains go through a shared network as one batch.
+        compile (bool): Whether ``forward`` runs compiled networks.
 
     Raises:
         ValueError: If ``sharing`` is neither.
     """
 
-    def __init__(self, network: dict, sharing: str = 'shared') -> None:
+    def __init__(
+        self, network: dict, sharing: str = 'shared', batch_domains: bool = False, compile: bool = False
+    ) -> None:
         super().__init__()
         _check_sharing('generator', sharing)
+        self.batch_domains = batch_domains and sharing == 'shared'
+        self.compiles = compile
         self.sharing = sharing
         names = ('both',) if sharing == 'shared' else DOMAINS
         self.networks = ModuleDict({name: MODELS.build(network) for name in names})
@@ -170,10 +201,16 @@ class GeneratorPlayer(BaseModule):
         Returns:
             dict[str, Tensor]: Pictures (N, 3, H, W) in [-1, 1] per domain.
         """
+        rebuild = _compiled(GeneratorPlayer.rebuild) if self.compiles else GeneratorPlayer.rebuild
+        if self.batch_domains:
+            joint = [torch.cat(levels) for levels in zip(*features.values(), strict=True)]
+            with slots('generator/both'):
+                fakes = rebuild(self, next(iter(features)), joint, next(iter(sizes.values())))
+            return dict(zip(features, fakes.split([len(maps[0]) for maps in features.values()]), strict=True))
         fakes = {}
         for domain, maps in features.items():
             with slots(f'generator/{domain}'):
-                fakes[domain] = self.rebuild(domain, maps, sizes[domain])
+                fakes[domain] = rebuild(self, domain, maps, sizes[domain])
         return fakes
 
 
@@ -199,14 +236,20 @@ class DiscriminatorPlayer(BaseModule):
         network (dict): Config of the discriminator network; its ``out_channels`` is set here.
         sharing (str): 'per_domain' keeps two networks with one logit map each; 'shared' one trunk with logits
             (N, 2, h, w), channel 0 for source real/fake, channel 1 for target real/fake.
+        batch_domains (bool): Whether all pictures that a network is asked about go through it as one batch.
+        compile (bool): Whether ``forward`` runs compiled networks.
 
     Raises:
         ValueError: If ``sharing`` is neither.
     """
 
-    def __init__(self, network: dict, sharing: str = 'per_domain') -> None:
+    def __init__(
+        self, network: dict, sharing: str = 'per_domain', batch_domains: bool = False, compile: bool = False
+    ) -> None:
         super().__init__()
         _check_sharing('discriminator', sharing)
+        self.batch_domains = batch_domains
+        self.compiles = compile
         self.sharing = sharing
         if sharing == 'shared':
             self.networks = ModuleDict({'both': MODELS.build({**network, 'out_channels': 2})})
@@ -223,13 +266,36 @@ class DiscriminatorPlayer(BaseModule):
         Returns:
             list[Tensor]: Logits (N, 1, h, w) per question; high means 'real'.
         """
-        answers = []
-        for question in questions:
-            with slots(f'discriminator/{question.slot}'):
-                if self.sharing == 'shared':
-                    channel = DOMAINS.index(question.judge)
-                    logits = self.networks['both'](question.picture)[:, channel : channel + 1]
-                else:
-                    logits = self.networks[question.judge](question.picture)
-            answers.append(logits)
-        return answers
+        judge = _compiled(DiscriminatorPlayer.judge) if self.compiles else DiscriminatorPlayer.judge
+        groups = self._group(questions) if self.batch_domains else [[index] for index in range(len(questions))]
+        answers: dict[int, Tensor] = {}
+        for indices in groups:
+            group = [questions[index] for index in indices]
+            with slots(f'discriminator/{"+".join(question.slot for question in group)}'):
+                pictures = [question.picture for question in group]
+                logits = judge(self, group[0].judge, torch.cat(pictures) if len(pictures) > 1 else pictures[0])
+            parts = logits.split([len(question.picture) for question in group])
+            for index, question, part in zip(indices, group, parts, strict=True):
+                channel = DOMAINS.index(question.judge)
+                answers[index] = part[:, channel : channel + 1] if self.sharing == 'shared' else part
+        return [answers[index] for index in range(len(questions))]
+
+    def judge(self, domain: Domain, pictures: Tensor) -> Tensor:
+        """Run one network.
+
+        Args:
+            domain (str): Whose judgement is asked for.
+            pictures (Tensor): Pictures (N, 3, H, W) in [-1, 1].
+
+        Returns:
+            Tensor: All its logits, (N, 1, h, w) or, if it is shared, (N, 2, h, w).
+        """
+        return self.networks['both' if self.sharing == 'shared' else domain](pictures)
+
+    def _group(self, questions: Sequence[Question]) -> list[list[int]]:
+        """Bring together the questions that one network answers."""
+        if self.sharing == 'shared':
+            return [list(range(len(questions)))]
+        indices = range(len(questions))
+        groups = [[index for index in indices if questions[index].judge == domain] for domain in DOMAINS]
+        return [group for group in groups if group]

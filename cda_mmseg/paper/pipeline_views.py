@@ -92,7 +92,7 @@ def gather_pipeline(config: Config, checkpoint: str | Path | None = None, device
     for domain in DOMAINS:
         item = _first(dataset, domain)
         inputs = model.data_preprocessor(pseudo_collate([item]), training=False)['inputs']
-        features = model.encoder.encode(inputs, with_scores=False).features
+        features = model.encoder.embed(inputs)
         embedding = [tuple(features[index].shape[1:]) for index in _maps_of(model)]
         fake = model.reconstruct(inputs, domain)
         slots = RandomnessSlots(model.progress, inputs.device)

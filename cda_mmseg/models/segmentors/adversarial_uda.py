@@ -60,6 +60,7 @@ class AdversarialUDASegmentor(UDASegmentor):
         data_preprocessor (dict | None): Config of the data preprocessor.
         pretrained (str | None): mmseg's older way to name the backbone's weights; its ``init_model`` passes None.
         init_cfg (dict | None): mmengine's initialisation config.
+        execution (dict | None): How a step is computed, see :class:`Execution`.
 
     Raises:
         ValueError: If a weight is negative or not finite, or an option is unknown.
@@ -86,6 +87,7 @@ class AdversarialUDASegmentor(UDASegmentor):
         data_preprocessor: dict | None = None,
         pretrained: str | None = None,
         init_cfg: dict | None = None,
+        execution: dict | None = None,
     ) -> None:
         super().__init__(
             backbone=backbone,
@@ -97,6 +99,7 @@ class AdversarialUDASegmentor(UDASegmentor):
             data_preprocessor=data_preprocessor,
             pretrained=pretrained,
             init_cfg=init_cfg,
+            execution=execution,
         )
         weights = {
             'encoder_adversarial_weight': encoder_adversarial_weight,
@@ -116,14 +119,28 @@ class AdversarialUDASegmentor(UDASegmentor):
         # The config says so; a head that concatenates them keeps only the sum of their channels.
         maps = {key: decode_head.get(key, getattr(self.decode_head, key)) for key in ('in_channels', 'in_index')}
         maps = {key: [value] if isinstance(value, int) else list(value) for key, value in maps.items()}
-        self.generator = GeneratorPlayer({**maps, **generator}, generator_sharing)
-        self.discriminator = DiscriminatorPlayer(discriminator, discriminator_sharing)
+        ways = self.execution.batch_domains, self.execution.compile
+        generator = self.execution.of_network('generator', {**maps, **generator})
+        self.generator = GeneratorPlayer(generator, generator_sharing, *ways)
+        self.discriminator = DiscriminatorPlayer(discriminator, discriminator_sharing, *ways)
         self.loss_gan = MODELS.build(loss_gan)
+        self.arrange_weights()
 
     @property
     def player_names(self) -> tuple[str, ...]:
         """tuple[str, ...]: Players in the order of their updates."""
         return ('discriminator', 'generator', 'encoder')
+
+    def networks_of_both_domains(self) -> dict[str, nn.Module]:
+        """Return the networks that both domains go through.
+
+        Returns:
+            dict[str, nn.Module]: Networks by their keys in the config.
+        """
+        return super().networks_of_both_domains() | {
+            'generator': self.generator,
+            'discriminator': self.discriminator,
+        }
 
     @property
     def trains_generator(self) -> bool:
@@ -245,4 +262,4 @@ class AdversarialUDASegmentor(UDASegmentor):
         Returns:
             Tensor: Pictures (N, 3, H, W) in [-1, 1], in the network's channel order.
         """
-        return self.generator.rebuild(domain, self.encoder.encode(inputs, False).features, tuple(inputs.shape[2:]))
+        return self.generator.rebuild(domain, self.encoder.embed(inputs), tuple(inputs.shape[2:]))

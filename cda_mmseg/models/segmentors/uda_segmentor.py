@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cda_mmseg.engine.progress import TrainingProgress
 from cda_mmseg.models.players import DOMAINS, Domain, EncoderPlayer
 from cda_mmseg.models.randomness_slots import RandomnessSlots
+from cda_mmseg.models.segmentors.execution import Execution
 from cda_mmseg.models.segmentors.head_losses import check_heads, head_losses
 from cda_mmseg.models.segmentors.step import Step
 
@@ -41,9 +42,11 @@ class UDASegmentor(EncoderDecoder):
         data_preprocessor (dict | None): Config of the ``SegDataPreProcessor`` of both domains.
         pretrained (str | None): mmseg's older way to name the backbone's weights; its ``init_model`` passes None.
         init_cfg (dict | None): mmengine's initialisation config.
+        execution (dict | None): How a step is computed, see :class:`Execution`.
 
     Raises:
         TypeError: If a head's loss is of another kind.
+        ValueError: If ``execution`` is not one.
     """
 
     def __init__(
@@ -57,9 +60,11 @@ class UDASegmentor(EncoderDecoder):
         data_preprocessor: dict | None = None,
         pretrained: str | None = None,
         init_cfg: dict | None = None,
+        execution: dict | None = None,
     ) -> None:
+        choice = Execution.from_config(execution)
         super().__init__(
-            backbone=backbone,
+            backbone=choice.of_network('backbone', backbone),
             decode_head=decode_head,
             neck=neck,
             auxiliary_head=auxiliary_head,
@@ -69,11 +74,13 @@ class UDASegmentor(EncoderDecoder):
             pretrained=pretrained,
             init_cfg=init_cfg,
         )
+        self.execution = choice
         # Inside a tuple, so that the view is not registered as a child and adds no keys.
-        self._encoder_view = (EncoderPlayer(self),)
+        self._encoder_view = (EncoderPlayer(self, choice.batch_domains, choice.compile),)
         check_heads(self.encoder)
         self.progress = TrainingProgress()
         self._checked_players: set[str] = set()
+        self.arrange_weights()
 
     @property
     def domains(self) -> tuple[Domain, ...]:
@@ -134,9 +141,40 @@ class UDASegmentor(EncoderDecoder):
         Returns:
             dict[str, float]: Values to log.
         """
-        batches = {domain: self.data_preprocessor(data[domain], training=True) for domain in self.domains}
+        batches = {domain: self._preprocess(data[domain]) for domain in self.domains}
+        self._check_execution({domain: batch['inputs'] for domain, batch in batches.items()})
         slots = RandomnessSlots(self.progress, batches['source']['inputs'].device)
         return Step.to_log(self.adapt(Step(batches, slots, optim_wrapper, forwards or self.trained_players())))
+
+    def _preprocess(self, batch: dict) -> dict:
+        batch = self.data_preprocessor(batch, training=True)
+        if self.execution.channels_last:
+            batch['inputs'] = batch['inputs'].contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def _check_execution(self, images: dict[Domain, Tensor]) -> None:
+        self.execution.check_images(images)
+        if not self._checked_players:
+            self.execution.check_networks(self.networks_of_both_domains())
+
+    def networks_of_both_domains(self) -> dict[str, nn.Module]:
+        """Return the networks that both domains go through.
+
+        Returns:
+            dict[str, nn.Module]: Networks by their keys in the config; the heads see the source alone.
+        """
+        return {key: getattr(self, key) for key in ('backbone', 'neck') if hasattr(self, key)}
+
+    def arrange_weights(self) -> None:
+        """Bring the weights into the layout that ``execution`` asks for; a method's constructor ends with this."""
+        if self.execution.channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    def init_weights(self) -> None:
+        """Draw or load the weights; a seed gives the same ones in every layout."""
+        self.to(memory_format=torch.contiguous_format)
+        super().init_weights()
+        self.arrange_weights()
 
     @abstractmethod
     def adapt(self, step: Step) -> dict[str, Tensor]:

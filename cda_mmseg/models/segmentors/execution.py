@@ -1,0 +1,122 @@
+"""How a training step is computed, apart from what it computes."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+MEMORY = ('default', 'low')
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Choose how a training step is computed.
+
+    No choice changes what is computed, except in the last bits: sums are made in another order. docs/performance.md has
+    what each gains.
+
+    Attributes:
+        batch_domains (bool): Send source and target through a network as one batch where both go through it, so that
+            its weights are read, and their gradients written, once. Needs images of one size in both domains, and
+            networks without statistics over the batch. Dropout and noise are drawn for the joint batch then.
+        memory (str): 'default' keeps all activations for the backward pass. 'low' sets ``with_cp=True`` of backbone and
+            generator: they keep the inputs of their stages only and compute the rest again (gradient checkpointing).
+            Needs networks without statistics over the batch, which would be counted twice.
+        channels_last (bool): Keep weights and images with the channels last (NHWC).
+        compile (bool): Compile the players' networks with ``torch.compile`` for training; prediction stays as it is.
+            Dropout and noise come from the compiler's generator then.
+    """
+
+    batch_domains: bool = False
+    memory: str = 'default'
+    channels_last: bool = False
+    compile: bool = False
+
+    @classmethod
+    def from_config(cls, config: Mapping | None) -> 'Execution':
+        """Read ``model.execution``.
+
+        Args:
+            config (Mapping | None): Some of the attributes; None for all defaults.
+
+        Returns:
+            Execution: The choice.
+
+        Raises:
+            ValueError: If a key or a value is unknown.
+        """
+        config = dict(config or {})
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(config) - set(known))
+        if unknown:
+            raise ValueError(f'model.execution has no {unknown}, only {known}.')
+        for key in ('batch_domains', 'channels_last', 'compile'):
+            if not isinstance(config.get(key, False), bool):
+                raise ValueError(f'model.execution.{key} must be True or False, got {config[key]!r}.')
+        if config.get('memory', 'default') not in MEMORY:
+            raise ValueError(f'model.execution.memory must be one of {MEMORY}, got {config["memory"]!r}.')
+        return cls(**config)
+
+    def of_network(self, key: str, config: dict) -> dict:
+        """Lay the choice over the config of a network.
+
+        Args:
+            key (str): Its key in ``model``.
+            config (dict): Its config.
+
+        Returns:
+            dict: The config to build.
+
+        Raises:
+            ValueError: If the network cannot do with less memory.
+        """
+        if self.memory != 'low':
+            return config
+        network = config['type'] if isinstance(config['type'], type) else MODELS.get(config['type'])
+        if network is not None and 'with_cp' not in inspect.signature(network).parameters:
+            raise ValueError(
+                f"model.execution.memory='low': the {key} {network.__name__} has no with_cp, it keeps all activations. "
+                "Choose another network or memory='default'."
+            )
+        return {**config, 'with_cp': True}
+
+    def check_networks(self, networks: Mapping[str, nn.Module]) -> None:
+        """Refuse networks for which the choice would change what is computed.
+
+        Args:
+            networks (Mapping[str, nn.Module]): Networks in the mode in which they train, by their keys in ``model``.
+
+        Raises:
+            ValueError: If one of them learns statistics over the batch.
+        """
+        chosen = ['batch_domains=True'] if self.batch_domains else []
+        chosen += ["memory='low'"] if self.memory == 'low' else []
+        for key, network in networks.items():
+            learning = [
+                name for name, module in network.named_modules() if isinstance(module, _BatchNorm) and module.training
+            ]
+            if chosen and learning:
+                raise ValueError(
+                    f'model.execution has {" and ".join(chosen)}, but {key}.{learning[0]} learns statistics over the '
+                    'batch: the domains would share them, or they would be counted twice. Keep them as they are with '
+                    f'{key}.norm_eval=True, choose another norm layer, or switch this off.'
+                )
+
+    def check_images(self, images: Mapping[str, Tensor]) -> None:
+        """Refuse images that cannot become one batch.
+
+        Args:
+            images (Mapping[str, Tensor]): Images (N, 3, H, W) per domain.
+
+        Raises:
+            ValueError: If their sizes differ.
+        """
+        sizes = {domain: tuple(batch.shape[2:]) for domain, batch in images.items()}
+        if self.batch_domains and len(set(sizes.values())) > 1:
+            raise ValueError(
+                f'model.execution.batch_domains=True needs images of one size, got {sizes} (height, width): crop both '
+                'domains alike, or switch it off.'
+            )

@@ -1,0 +1,184 @@
+"""Ways to compute a step: faster or smaller, but the same step."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from benchmarks.measuring import peak_memory
+from cda_mmseg.engine import TrainingProgress
+from tests.models.segmentors.test_adversarial_uda import cross_entropy, differences, train_naively, train_ours
+from tests.models.segmentors.tiny_model import SEED, build, double_precision, make_data, model_config, optimizer_config
+
+init_default_scope('mmseg')
+
+
+def without_chance(**changes) -> dict:
+    """A model whose result does not depend on the order in which masks and noise are drawn."""
+    config = model_config(**changes)
+    config['backbone'] = {**config['backbone'], 'dropout': 0.0}
+    config['generator'] = {**config['generator'], 'dropout': 0.0, 'noise_std': 0.0}
+    return config
+
+
+def in_float64(config: dict, monkeypatch) -> nn.Module:
+    model = build(config, torch.float64)
+    monkeypatch.setattr(model.data_preprocessor, 'forward', double_precision(model.data_preprocessor.forward))
+    return model
+
+
+def train_fused(model: nn.Module, iterations: int, first: int = 0, state: dict | None = None) -> dict:
+    """Train with PyTorch's fused Adam; return the optimizers' state."""
+    config = optimizer_config('Adam')
+    for player in ('encoder', 'generator', 'discriminator'):
+        config[player] = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3, fused=True))
+    optimizers = build_optim_wrapper(model, config)
+    if state is not None:
+        optimizers.load_state_dict(copy.deepcopy(state))
+    for iteration in range(first, first + iterations):
+        model.set_progress(TrainingProgress(iteration, 10, SEED, 0))
+        model.train_step(make_data(iteration), optimizers)
+    return optimizers.state_dict()
+
+
+@pytest.mark.parametrize('kind', ['SGD', 'Adam'])
+@pytest.mark.parametrize(
+    'execution',
+    [dict(batch_domains=True), dict(channels_last=True), dict(batch_domains=True, channels_last=True, memory='low')],
+    ids=['batch_domains', 'channels_last', 'all'],
+)
+@pytest.mark.parametrize('sharings', [('shared', 'per_domain'), ('per_domain', 'shared')], ids='-'.join)
+def test_other_orders_of_summing_give_the_naive_step(kind, execution, sharings, monkeypatch):
+    generators, discriminators = sharings
+    sharing = dict(generator_sharing=generators, discriminator_sharing=discriminators)
+    ours = in_float64(without_chance(execution=execution, **sharing), monkeypatch)
+    naive = build(without_chance(**sharing), torch.float64)
+    before = copy.deepcopy(ours)
+    train_ours(ours, kind, 3, batch_size=2)
+    train_naively(naive, kind, 3, batch_size=2)
+    assert len(differences(before, ours)) == len(list(ours.parameters()))
+    assert max(differences(ours, naive).values(), default=0) < 1e-10
+
+
+def test_both_domains_in_one_batch_while_gradients_accumulate(monkeypatch):
+    ours = in_float64(without_chance(execution=dict(batch_domains=True)), monkeypatch)
+    naive = build(without_chance(), torch.float64)
+    train_ours(ours, 'Adam', 4, accumulation=2)
+    train_naively(naive, 'Adam', 4, accumulation=2, segmentation_loss=cross_entropy)
+    assert max(differences(ours, naive).values(), default=0) < 1e-10
+
+
+def test_fused_optimizers_equal_the_stock_ones(monkeypatch):
+    fused, stock = in_float64(model_config(), monkeypatch), in_float64(model_config(), monkeypatch)
+    train_fused(fused, 3)
+    train_ours(stock, 'Adam', 3)
+    assert 0 < max(differences(fused, stock).values()) < 1e-10
+
+
+def test_low_memory_changes_no_bit_with_dropout_and_noise_on():
+    default, low = build(model_config()), build(model_config(execution=dict(memory='low')))
+    train_ours(default, 'Adam', 3)
+    train_ours(low, 'Adam', 3)
+    assert differences(default, low) == {}
+
+
+def test_low_memory_needs_less():
+    peaks = {}
+    for memory in ('default', 'low'):
+        config = model_config(execution=dict(memory=memory))
+        model = build(config)
+        optimizers = build_optim_wrapper(model, optimizer_config('SGD'))
+        data = make_data(0, batch_size=8)
+        peaks[memory] = peak_memory(lambda model=model, data=data, to=optimizers: model.train_step(data, to), 'cpu')
+    assert peaks['low'] < 0.8 * peaks['default'], peaks
+
+
+def test_a_resumed_fused_optimizer_reads_its_state_in_the_weights_layout(monkeypatch):
+    """A run with the channels last goes on without, and the other way round."""
+    layouts = {}
+    for saved, resumed in ((True, False), (False, True), (False, False)):
+        config = without_chance(execution=dict(channels_last=saved))
+        model = in_float64(config, monkeypatch)
+        state = train_fused(model, 2)
+        other = in_float64(without_chance(execution=dict(channels_last=resumed)), monkeypatch)
+        other.load_state_dict(model.state_dict())
+        train_fused(other, 2, first=2, state=state)
+        layouts[saved, resumed] = other
+    assert layouts[False, True].backbone.features[3].weight.is_contiguous(memory_format=torch.channels_last)
+    for other in ((True, False), (False, True)):
+        assert max(differences(layouts[other], layouts[False, False]).values(), default=0) < 1e-10
+
+
+def test_batch_norm_that_learns_is_refused():
+    config = model_config(execution=dict(batch_domains=True))
+    config['backbone'] = {**config['backbone'], 'norm_cfg': dict(type='BN')}
+    model = build(config)
+    with pytest.raises(ValueError, match=r'batch_domains=True, but backbone\.features\.1 learns statistics'):
+        model.train_step(make_data(0), build_optim_wrapper(model, optimizer_config('SGD')))
+
+
+def test_batch_norm_that_stays_as_it_is_is_taken():
+    config = model_config(execution=dict(batch_domains=True, memory='low'))
+    config['backbone'] = {**config['backbone'], 'norm_cfg': dict(type='BN'), 'norm_eval': True}
+    model = build(config)
+    model.train_step(make_data(0), build_optim_wrapper(model, optimizer_config('SGD')))
+
+
+def test_images_of_two_sizes_are_refused():
+    model = build(model_config(execution=dict(batch_domains=True)))
+    data = make_data(0)
+    data['target']['inputs'] = [image[:, :, :40] for image in data['target']['inputs']]
+    data['target']['data_samples'][0].set_metainfo(dict(img_shape=(32, 40)))
+    model.data_preprocessor.size, model.data_preprocessor.size_divisor = None, 8
+    with pytest.raises(ValueError, match=r"'target': \(32, 40\)"):
+        model.train_step(data, build_optim_wrapper(model, optimizer_config('SGD')))
+
+
+@pytest.mark.parametrize(
+    'execution, message',
+    [
+        (dict(memory='lower'), r"execution\.memory must be one of \('default', 'low'\), got 'lower'"),
+        (dict(batch_domains='yes'), r"execution\.batch_domains must be True or False, got 'yes'"),
+        (dict(batched=True), r"execution has no \['batched'\], only"),
+    ],
+)
+def test_bad_choices_are_named(execution, message):
+    with pytest.raises(ValueError, match=message):
+        build(model_config(execution=execution))
+
+
+def test_a_backbone_that_cannot_do_with_less_memory_is_named():
+    backbone = dict(type='UNet', base_channels=4)
+    with pytest.raises(ValueError, match='backbone'):
+        build(model_config(execution=dict(memory='low'), backbone={**backbone, 'type': NoCheckpoints}))
+
+
+class NoCheckpoints(nn.Module):
+    """A backbone without with_cp."""
+
+    def __init__(self, base_channels: int) -> None:
+        super().__init__()
+
+
+@pytest.mark.campaign
+def test_compiled_players_train_alike_and_predict_uncompiled():
+    """Dropout and noise off; in float32 within 1e-5 of the eager step."""
+    eager, compiled = build(without_chance()), build(without_chance(execution=dict(compile=True)))
+    before = copy.deepcopy(eager)
+    train_ours(eager, 'SGD', 2)
+    torch._dynamo.utils.counters.clear()
+    train_ours(compiled, 'SGD', 2)
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] >= 4
+    apart = differences(eager, compiled)
+    assert max(apart.values(), default=0) < 1e-5
+    assert min(differences(before, compiled).values()) > 0
+    graphs = torch._dynamo.utils.counters['stats']['unique_graphs']
+    images = torch.rand(1, 3, 40, 56)
+    metas = [dict(img_shape=(40, 56))]
+    assert torch.allclose(
+        compiled.eval().encode_decode(images, metas), eager.eval().encode_decode(images, metas), atol=1e-3
+    )
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == graphs
