@@ -3,6 +3,7 @@
 method = dict(
     model=dict(
         type='AdversarialUDASegmentor',
+        execution=dict(batch_domains=True, memory='default', channels_last=False, compile=False),
         decode_head=dict(loss_decode=dict(type='SoftmaxCrossEntropyLoss')),
         generator=dict(type='ImageGenerator', noise_std=0.1),
         generator_sharing='shared',
@@ -14,7 +15,7 @@ method = dict(
         reconstruction_weight=1.0,
     ),
     optim_wrapper=dict(
-        generator=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999))),
-        discriminator=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999))),
+        generator=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999), fused=True)),
+        discriminator=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999), fused=True)),
     ),
 )

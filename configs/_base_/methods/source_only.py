@@ -3,6 +3,7 @@
 method = dict(
     model=dict(
         type='SourceOnlySegmentor',
+        execution=dict(memory='default', channels_last=False, compile=False),
         decode_head=dict(loss_decode=dict(type='SoftmaxCrossEntropyLoss')),
     ),
     optim_wrapper=dict(),

@@ -6,7 +6,7 @@ test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     constructor='PlayerOptimWrapperConstructor',
-    encoder=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-5, betas=(0.9, 0.999))),
+    encoder=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-5, betas=(0.9, 0.999), fused=True)),
 )
 param_scheduler = dict(
     encoder=[dict(type='MultiStepLR', by_epoch=False, milestones=[50000], gamma=0.1)],

@@ -8,7 +8,7 @@ optim_wrapper = dict(
     constructor='PlayerOptimWrapperConstructor',
     encoder=dict(
         type='OptimWrapper',
-        optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999)),
+        optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999), fused=True),
         paramwise_cfg=dict(custom_keys=dict(decode_head=dict(lr_mult=10.0))),  # score layers start at zero
     ),
 )
