@@ -14,8 +14,6 @@ INSTALLING := $(VENV)/.installing
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 CHECK_VERSION := sys.exit(sys.version_info < (3, 11))
 PYTHON_CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
-# The other files in that folder are what these share.
-BENCHMARKS = $(shell grep -l "^if __name__ == '__main__'" benchmarks/*.py)
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,11 +56,8 @@ test-all: $(INSTALLED) ## Run the test suite and the long campaigns; keep the ou
 	@mkdir -p work_dirs
 	$(VENV_PYTHON) -m pytest -m 'campaign or not campaign' -v --durations=30 2>&1 | tee work_dirs/test-all.log
 
-bench: $(INSTALLED) ## Run every benchmark.
-	@for benchmark in $(BENCHMARKS); do \
-	    echo "$$benchmark"; \
-	    $(VENV_PYTHON) "$$benchmark"; \
-	done
+bench: $(INSTALLED) ## Run every benchmark on an idle machine; write docs/results/benchmarks_cpu.md.
+	$(VENV_PYTHON) -m benchmarks
 
 lint: $(INSTALLED) ## Check lint rules and format.
 	$(VENV_PYTHON) -m ruff check

@@ -1,6 +1,6 @@
 """Reading training data: images per second of one worker (one process, one thread).
 
-    python benchmarks/data.py [--repeats 15] [--pairs 6]
+    python -m benchmarks.data [--repeats 15] [--pairs 6]
 
 A GTAV pair, 1914×1052 PNGs, is read, resized, cropped to 1024×512, flipped and packed, as configs/cl_gta2city.py does:
 
@@ -16,10 +16,9 @@ are timed, so no disk is measured.
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -33,6 +32,8 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 import cda_mmseg  # noqa: F401  registers the data sets and transforms
+from benchmarks.measuring import busy, machine, times_in_turns
+from benchmarks.rows import Row, format_table
 from cda_mmseg.datasets.label_ids import CITYSCAPES_IDS
 from cda_mmseg.datasets.preparation import prepare
 from cda_mmseg.datasets.worlds import write_world
@@ -40,7 +41,6 @@ from cda_mmseg.datasets.worlds import write_world
 CONFIG = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'datasets' / 'gtav_to_cityscapes.py'
 SIZE = (1914, 1052)
 NOISE = 0.7
-BUSY_LOAD = 0.5
 
 
 def write_raw(folder: Path, pairs: int, size: tuple[int, int] = SIZE) -> None:
@@ -90,25 +90,32 @@ def assert_same(sides: dict[str, BaseDataset]) -> None:
 
 def images_per_second(sides: dict[str, BaseDataset], repeats: int) -> dict[str, float]:
     """Time all sides in turns; medians."""
-    speeds: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(-1, repeats):
-        for name, dataset in sides.items():
-            np.random.seed(0)
-            start = time.perf_counter()
-            for index in range(len(dataset)):
-                dataset[index]
-            if repeat >= 0:
-                speeds[name].append(len(dataset) / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in speeds.items()}
+
+    def read_all(dataset: BaseDataset) -> None:
+        np.random.seed(0)
+        for index in range(len(dataset)):
+            dataset[index]
+
+    seconds = times_in_turns({name: partial(read_all, dataset) for name, dataset in sides.items()}, repeats, warm_up=1)
+    return {name: len(sides[name]) / statistics.median(values) for name, values in seconds.items()}
 
 
-def rows(repeats: int = 15, pairs: int = 6) -> list[dict]:
+def rows(device: str = 'cpu', repeats: int = 15, pairs: int = 6) -> list[Row]:
     """Measure everything.
 
+    Args:
+        device (str): 'cpu'; files are read there.
+        repeats (int): Times each side is run.
+        pairs (int): Number of different pairs in each run.
+
     Returns:
-        list[dict]: Rows with ``name``, ``against``, ``ratio``, ``must`` and ``aim`` (bounds of the ratio, lower ones as
-        ``bigger_is_better`` says), and ``ours`` and ``theirs``, the measured figures with their unit.
+        list[Row]: Raw files and prepared copies.
+
+    Raises:
+        ValueError: If the device is another one.
     """
+    if device != 'cpu':
+        raise ValueError(f"Data is read on the CPU; device must be 'cpu', got {device!r}.")
     threads = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
@@ -126,7 +133,7 @@ def rows(repeats: int = 15, pairs: int = 6) -> list[dict]:
         ('the same from a prepared copy', 'raw', 'prepared', 'raw', 4.0, 8.0),
     ]
     return [
-        dict(
+        Row(
             name=f'{name}, images/s per worker',
             against=against,
             ratio=speed[ours] / speed[theirs],
@@ -145,18 +152,13 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=15, help='times each side is run')
     parser.add_argument('--pairs', type=int, default=6, help='number of different pairs in each run')
     options = parser.parse_args()
+    reason = busy()
+    if reason:
+        parser.exit(1, f'{reason}\n')
     load = os.getloadavg()[0]
-    if load > BUSY_LOAD:
-        parser.exit(1, f'The machine is busy (load {load:.2f} > {BUSY_LOAD}): no table. Try again later.\n')
-    table = rows(options.repeats, options.pairs)
-    print('\n| what | against | ratio | must | aim | ours | theirs |\n|---|---|---|---|---|---|---|')
-    for row in table:
-        print(
-            f'| {row["name"]} | {row["against"]} | {row["ratio"]:.2f}× | ≥ {row["must"]:g}× | ≥ {row["aim"]:g}× '
-            f'| {row["ours"]} | {row["theirs"]} |'
-        )
+    print(format_table(rows('cpu', options.repeats, options.pairs)))
     print(
-        f'\n1 thread, {platform.machine()}, OpenCV {cv2.__version__}, mmcv {mmcv.__version__}, {options.pairs} pairs, '
+        f'\n{machine("cpu", 1)}, OpenCV {cv2.__version__}, mmcv {mmcv.__version__}; {options.pairs} pairs, '
         f'{options.repeats} repeats in turns, medians; load {load:.2f} at the start.'
     )
 

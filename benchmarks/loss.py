@@ -1,6 +1,6 @@
 """Time and memory of the losses against PyTorch's cross entropy.
 
-    OMP_NUM_THREADS=2 python benchmarks/loss.py [--repeats 25] [--size 512 1024] [--device cpu]
+    python -m benchmarks.loss [--repeats 25] [--size 512 1024] [--device cpu] [--threads 2]
 
 Both sides run in one process, in turns, and medians are compared. The peak memory is the largest sum of the bytes that
 PyTorch's allocator handed out and did not get back, over what was there before the forward pass.
@@ -15,15 +15,14 @@ and two exponentials per score (one, if it keeps a second S). Fresh memory is wh
 
 import argparse
 import os
-import platform
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.measuring import busy, machine, medians_in_turns, peak_memory
+from benchmarks.rows import Row, format_table
 from cda_mmseg.models.losses import (
     ConservativeLoss,
     CubicLoss,
@@ -34,7 +33,6 @@ from cda_mmseg.models.losses import (
 
 NUM_CLASSES = 19
 IGNORE_INDEX = 255
-BUSY_LOAD = 0.5
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -81,46 +79,16 @@ def step_with_upsampling(loss: Loss, scores: Tensor, label: Tensor) -> Callable[
     return run
 
 
-def medians(first: Callable[[], None], second: Callable[[], None], repeats: int, device: str) -> tuple[float, float]:
-    """Median seconds of two functions that run in turns."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for repeat in range(-2, repeats):
-        for function, results in zip((first, second), times, strict=True):
-            if device != 'cpu':
-                torch.accelerator.synchronize()
-            start = time.perf_counter()
-            function()
-            if device != 'cpu':
-                torch.accelerator.synchronize()
-            if repeat >= 0:
-                results.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
-
-
-def peak_memory(function: Callable[[], None], device: str) -> int:
-    """Largest number of bytes allocated at a time by a function, beyond those allocated before."""
-    function()
-    if device != 'cpu':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        function()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        function()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == '[memory]']
-    peak = current = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        current += event.nbytes()
-        peak = max(peak, current)
-    return peak
-
-
-def rows(repeats: int = 25, size: tuple[int, int] = (512, 1024), device: str = 'cpu') -> list[dict]:
+def rows(device: str = 'cpu', repeats: int = 25, size: tuple[int, int] = (512, 1024)) -> list[Row]:
     """Measure everything.
 
+    Args:
+        device (str): 'cpu' or a GPU.
+        repeats (int): Times each side is run.
+        size (tuple[int, int]): Height and width of the scores.
+
     Returns:
-        list[dict]: Rows with ``name``, ``against``, ``ratio``, ``must`` and ``aim`` (bounds of the ratio, None where
-        none was set), and ``ours`` and ``theirs``, the measured figures with their unit.
+        list[Row]: Time and memory of each loss.
     """
     scores, label = scores_and_label(size, device)
     conservative = ConservativeLoss().to(device)
@@ -146,18 +114,19 @@ def rows(repeats: int = 25, size: tuple[int, int] = (512, 1024), device: str = '
             measured = (peak_memory(ours, device) / 2**20, peak_memory(theirs, device) / 2**20)
             unit = 'MiB'
         else:
-            measured = tuple(1e3 * seconds for seconds in medians(ours, theirs, repeats, device))
+            seconds = medians_in_turns({'ours': ours, 'theirs': theirs}, repeats, device)
+            measured = (1e3 * seconds['ours'], 1e3 * seconds['theirs'])
             unit = 'ms'
         table.append(
-            {
-                'name': f'{name}: {"peak extra memory" if of_memory else "forward + backward"}',
-                'against': 'F.cross_entropy',
-                'ratio': measured[0] / measured[1],
-                'must': must,
-                'aim': aim,
-                'ours': f'{measured[0]:.1f} {unit}',
-                'theirs': f'{measured[1]:.1f} {unit}',
-            }
+            Row(
+                name=f'{name}: {"peak extra memory" if of_memory else "forward + backward"}',
+                against='F.cross_entropy',
+                ratio=measured[0] / measured[1],
+                must=must,
+                aim=aim,
+                ours=f'{measured[0]:.1f} {unit}',
+                theirs=f'{measured[1]:.1f} {unit}',
+            )
         )
     return table
 
@@ -169,23 +138,15 @@ def main() -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=2, help='threads of a CPU')
     options = parser.parse_args()
+    reason = busy()
+    if reason:
+        parser.exit(1, f'{reason}\n')
     load = os.getloadavg()[0]
-    if load > BUSY_LOAD:
-        parser.exit(1, f'The machine is busy (load {load:.2f} > {BUSY_LOAD}): no table. Try again later.\n')
     torch.set_num_threads(options.threads)
-
-    def bound(value: float | None) -> str:
-        return '' if value is None else f'≤ {value:g}×'
-
-    print('| what | against | ratio | must | aim | ours | theirs |\n|---|---|---|---|---|---|---|')
-    for row in rows(options.repeats, tuple(options.size), options.device):
-        print(
-            f'| {row["name"]} | {row["against"]} | {row["ratio"]:.2f}× | {bound(row["must"])} | {bound(row["aim"])} '
-            f'| {row["ours"]} | {row["theirs"]} |'
-        )
+    print(format_table(rows(options.device, options.repeats, tuple(options.size))))
     print(
-        f'\n{options.device}, {options.threads} threads, {platform.machine()}, torch {torch.__version__}, '
-        f'{options.repeats} repeats in turns, medians; load {load:.2f} at the start.'
+        f'\n{machine(options.device, options.threads)}; {options.repeats} repeats in turns, medians; '
+        f'load {load:.2f} at the start.'
     )
 
 

@@ -1,6 +1,6 @@
 """Step time of one and of several processes, and the share of it that communication takes.
 
-    OMP_NUM_THREADS=1 python benchmarks/processes.py [--processes 1 2] [--steps 30] [--config CONFIG]
+    OMP_NUM_THREADS=1 python -m benchmarks.processes [--processes 1 2] [--steps 30] [--config CONFIG]
 
 Each process trains the config's model with the config's batch size on random images of the config's crop size; nothing
 is read from disk. *Reducing* is the time from starting a bucket's all-reduce to its result, summed over the buckets of

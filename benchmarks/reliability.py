@@ -1,6 +1,6 @@
 """What reliability costs: short histories, the agreement to stop, whole checkpoints and reading them safely.
 
-    OMP_NUM_THREADS=1 python benchmarks/reliability.py [--parts PART ...] [--processes 2] [--megabytes 250]
+    OMP_NUM_THREADS=1 python -m benchmarks.reliability [--parts PART ...] [--processes 2] [--megabytes 250]
 
 * History: 15 scalars are logged at iterations 10 and 100,000, with MMEngine's histories and with short ones.
 * Stop: each step computes for 20 ms and adds up one number over the processes, as gradients are; what comes on top is

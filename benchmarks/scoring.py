@@ -1,12 +1,13 @@
 """Scoring one image on both metrics: DomainIoUMetric, all class lists at once, against mmseg's IoUMetric.
 
-Run ``python benchmarks/scoring.py``. Both metrics get the same data sample through mmengine's ``Evaluator``, on the
-CPU, and the time includes the final table. They are timed in turn, so that a change in the machine's load meets both.
+    python -m benchmarks.scoring [--repeats 15] [--device cpu] [--threads 2]
+
+Both metrics get the same data sample through mmengine's ``Evaluator``, and the time includes the final table. They are
+timed in turns, so that a change in the machine's load meets both.
 """
 
-import statistics
-import time
-from collections.abc import Callable
+import argparse
+import os
 
 import torch
 from mmengine.evaluator import Evaluator
@@ -17,22 +18,24 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import get_classes
 from torch.nn import functional as F
 
+from benchmarks.measuring import busy, machine, medians_in_turns
+from benchmarks.rows import Row, format_table
 from cda_mmseg.evaluation import DomainIoUMetric
 
 SIZE = (1024, 2048)
-REPEATS = 15
 CLASS_LISTS = {
     'mIoU16': [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 15, 17, 18],
     'mIoU13': [0, 1, 2, 6, 7, 8, 10, 11, 12, 13, 15, 17, 18],
 }
 
 
-def make_sample(size: tuple[int, int] = SIZE, labeled: bool = True) -> SegDataSample:
+def make_sample(size: tuple[int, int] = SIZE, labeled: bool = True, device: str = 'cpu') -> SegDataSample:
     """Make a prediction of smooth regions, four fifths of it right, and a ground truth with a twentieth ignored.
 
     Args:
         size (tuple[int, int]): Height and width.
         labeled (bool): Whether the sample has a ground truth.
+        device (str): Where the prediction lies.
 
     Returns:
         SegDataSample: As mmseg's segmentors return it.
@@ -49,35 +52,20 @@ def make_sample(size: tuple[int, int] = SIZE, labeled: bool = True) -> SegDataSa
         sample.gt_sem_seg = PixelData(data=ground_truth)
     else:
         sample.seg_logits = PixelData(data=torch.randn(19, *size, generator=generator))
-    return sample
+    return sample.to(device)
 
 
-def time_in_turn(functions: dict[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
-    """Time several functions in turn.
+def rows(device: str = 'cpu', repeats: int = 15) -> list[Row]:
+    """Measure everything.
 
     Args:
-        functions (dict[str, Callable]): What to time, by name.
-        repeats (int): Number of rounds after the first, which is not counted.
+        device (str): 'cpu' or a GPU.
+        repeats (int): Times each side is run.
 
     Returns:
-        dict[str, float]: Median seconds, by name.
+        list[Row]: Scores, and what is said of predictions without labels.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
-
-
-def rows() -> list[dict]:
-    """Measure.
-
-    Returns:
-        list[dict]: Rows with ``name``, ``against``, ``ratio``, and ``must`` and ``aim`` where there are any.
-    """
-    labeled, unlabeled = make_sample(), make_sample(labeled=False)
+    labeled, unlabeled = make_sample(device=device), make_sample(labeled=False, device=device)
     evaluators = {
         'domain': Evaluator(DomainIoUMetric(class_lists=CLASS_LISTS)),
         'mmseg': Evaluator(IoUMetric()),
@@ -92,39 +80,51 @@ def rows() -> list[dict]:
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('ERROR')
-    seconds = time_in_turn(
+    seconds = medians_in_turns(
         {
             'mmseg': lambda: score('mmseg', labeled),
             'domain': lambda: score('domain', labeled),
             'without labels': lambda: score('domain', unlabeled),
-        }
+        },
+        repeats,
+        device,
     )
     logger.setLevel(level)
     size = f'{SIZE[1]}×{SIZE[0]}'
+    cases = [
+        (f'scoring one {size} image, 19, 16 and 13 classes at once', 'domain', 0.2, 0.12),
+        (f'label-free signals of one {size} image, entropy included', 'without labels', None, None),
+    ]
     return [
-        dict(
-            name=f'scoring one {size} image, 19, 16 and 13 classes at once',
+        Row(
+            name=name,
             against='mmseg IoUMetric',
-            ratio=seconds['domain'] / seconds['mmseg'],
-            must=0.2,
-            aim=0.12,
-        ),
-        dict(
-            name=f'label-free signals of one {size} image, entropy included',
-            against='mmseg IoUMetric',
-            ratio=seconds['without labels'] / seconds['mmseg'],
-            must=None,
-            aim=None,
-        ),
+            ratio=seconds[side] / seconds['mmseg'],
+            must=must,
+            aim=aim,
+            ours=f'{1e3 * seconds[side]:.1f} ms',
+            theirs=f'{1e3 * seconds["mmseg"]:.1f} ms',
+        )
+        for name, side, must, aim in cases
     ]
 
 
 def main() -> None:
-    """Print the rows as a Markdown table."""
-    print('| what | against | ratio | must | aim |\n| --- | --- | ---: | ---: | ---: |')
-    for row in rows():
-        limits = ' | '.join('' if row[key] is None else f'≤ {row[key]}' for key in ('must', 'aim'))
-        print(f'| {row["name"]} | {row["against"]} | {row["ratio"]:.3f} | {limits} |')
+    parser = argparse.ArgumentParser(description="Time of scoring against mmseg's IoUMetric.")
+    parser.add_argument('--repeats', type=int, default=15, help='times each side is run')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--threads', type=int, default=2, help='threads of a CPU')
+    options = parser.parse_args()
+    reason = busy()
+    if reason:
+        parser.exit(1, f'{reason}\n')
+    load = os.getloadavg()[0]
+    torch.set_num_threads(options.threads)
+    print(format_table(rows(options.device, options.repeats)))
+    print(
+        f'\n{machine(options.device, options.threads)}; {options.repeats} repeats in turns, medians; '
+        f'load {load:.2f} at the start.'
+    )
 
 
 if __name__ == '__main__':
