@@ -146,6 +146,7 @@ def test_rows_differ_in_nothing_but_the_loss():
     'name, pair, leaf',
     [
         ('worlds', GTAV, 'demo/cl_gta2city.py'),
+        ('worlds', SYNTHIA, 'demo/cl_synthia2city.py'),
         ('smoke', SYNTHIA, 'smoke/cl_synthia2city.py'),
         ('airsim', GTAV, 'cl_airsim2camvid.py'),
         ('stock', GTAV, 'cl_gta2city.py'),
@@ -163,7 +164,7 @@ def test_the_full_method_is_the_config_that_users_train(name, pair, leaf, stock)
         assert composed.val_dataloader.dataset.datasets[0].data_root == f'{stock.root}/cityscapes'
 
 
-@pytest.mark.parametrize('name', ['smoke', 'airsim', 'stock'])
+@pytest.mark.parametrize('name', [*SETTINGS, 'stock'])
 def test_every_setting_has_the_configs_of_its_pairs(name, stock):
     setting = stock if name == 'stock' else SETTINGS[name]
     for pair in setting.pairs:
