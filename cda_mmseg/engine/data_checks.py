@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
+from cda_mmseg.datasets.preparation import check_prepared_copy
+
 
 def build_training_set(config: dict, key: str) -> Dataset:
     """Build a data set and list its files, with one clear error where there are none.
@@ -20,7 +22,7 @@ def build_training_set(config: dict, key: str) -> Dataset:
 
     Raises:
         OSError: If a folder is missing or may not be read.
-        ValueError: If no image is found.
+        ValueError: If no image is found, or the images are a prepared copy that does not fit the config.
     """
     try:
         dataset = DATASETS.build(config)
@@ -39,6 +41,7 @@ def build_training_set(config: dict, key: str) -> Dataset:
             f'{key} finds no images: data_root={config.get("data_root")!r}, data_prefix={config.get("data_prefix")}. '
             'Check both, and img_suffix.'
         ) from error
+    check_prepared_copy(dataset, config, key)
     return dataset
 
 
