@@ -53,7 +53,8 @@ def train(kind: str, dtype: torch.dtype, accumulation: int, rank: int, world_siz
     The wrappers are not returned: they must be gone before the process group is. Their reducers, as its last owners,
     would join its threads while those wait for the GIL to call ``count``'s callback.
     """
-    model = build(config(), dtype)
+    # In double precision also in the other way to compute the step.
+    model = build(config() | dict(execution=dict(batch_domains=dtype == torch.float64)), dtype)
     if dtype == torch.float64:
         model.data_preprocessor.forward = double_precision(model.data_preprocessor.forward)
     wrapped = PlayerDistributedDataParallel(model) if world_size > 1 else model
