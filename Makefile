@@ -50,7 +50,7 @@ demo: $(INSTALLED) ## Train source-only and adapted models on the built-in data;
 	$(VENV_PYTHON) tools/demo.py
 
 test: $(INSTALLED) ## Run the test suite.
-	$(VENV_PYTHON) -m pytest --durations=15
+	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist worksteal --durations=15
 
 test-all: $(INSTALLED) ## Run the test suite and the long campaigns; keep the output in work_dirs/test-all.log.
 	@mkdir -p work_dirs
