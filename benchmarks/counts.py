@@ -43,6 +43,17 @@ PASSES = {
 # Per step: the source alone is scored.
 PASSES_OF_HEAD = {'forward': 1, 'to_both': 1}
 
+# Dense peaks in TFLOP/s and bandwidth in TB/s, from the vendor's data sheets.
+GPUS = {
+    'H100 SXM': {'TF32': 494.7, 'bf16': 989.4, 'bandwidth': 3.35},
+    'A100 SXM 80 GB': {'TF32': 156.0, 'bf16': 312.0, 'bandwidth': 2.04},
+}
+REACHED_PEAK, REACHED_BANDWIDTH = 0.4, 0.7
+# Fused Adam reads weight, gradient and both moments, and writes all but the gradient, four bytes each.
+BYTES_OF_ADAM = 28
+# What is kept is written once and read by the next layer; its gradient is written and read, and it is read again.
+VISITS_OF_ACTIVATIONS = 5
+
 
 def network_names(model: nn.Module) -> dict[nn.Module, str]:
     """Name the networks of a segmentor by their players; the head on its own, because it sees one domain.
@@ -410,6 +421,49 @@ def format_calls(counted: Mapping[str, ConvolutionCounter]) -> str:
     return '\n'.join(lines)
 
 
+def project(players: Mapping[str, NetworkCount], gpu: str, precision: str) -> dict[str, float]:
+    """Estimate the time of our step on a GPU that was not at hand.
+
+    Args:
+        players (Mapping[str, NetworkCount]): Of :func:`count_players`.
+        gpu (str): One of ``GPUS``.
+        precision (str): 'TF32' or 'bf16'.
+
+    Returns:
+        dict[str, float]: Milliseconds of the convolutions, of reading and writing activations, and of the optimizers.
+    """
+    peak, bandwidth = GPUS[gpu][precision], GPUS[gpu]['bandwidth'] * REACHED_BANDWIDTH
+    passes = {name: DOMAINS * kinds['forward'] for name, kinds in PASSES['ours'].items()} | {'head': 1}
+    kept = sum(passes[name] * player.kept for name, player in players.items()) / (2 if precision == 'bf16' else 1)
+    return {
+        'convolutions': 1e3 * sum(step_flop('ours', players).values()) / (1e12 * peak * REACHED_PEAK),
+        'activations': 1e3 * VISITS_OF_ACTIVATIONS * kept / (1e12 * bandwidth),
+        'optimizers': 1e3 * BYTES_OF_ADAM * sum(player.weights for player in players.values()) / (1e12 * bandwidth),
+    }
+
+
+def format_projection(players: Mapping[str, NetworkCount]) -> str:
+    """Write the projections as a Markdown table.
+
+    Args:
+        players (Mapping[str, NetworkCount]): Of :func:`count_players`.
+
+    Returns:
+        str: The table.
+    """
+    lines = [
+        '| GPU | precision | convolutions (ms) | activations (ms) | Adam (ms) | step (ms) | 100,000 steps (h) |',
+        '|---|---|---:|---:|---:|---:|---:|',
+    ]
+    for gpu in GPUS:
+        for precision in ('TF32', 'bf16'):
+            parts = project(players, gpu, precision)
+            total = sum(parts.values())
+            figures = ' | '.join(f'{value:.1f}' for value in (*parts.values(), total))
+            lines.append(f'| {gpu} | {precision} | {figures} | {total / 36:.1f} |')
+    return '\n'.join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description='Count passes, FLOP and bytes.')
     parser.add_argument('--config', type=Path, default=CONFIG, help='config of a network of convolutions')
@@ -418,7 +472,13 @@ def main() -> None:
     options = parser.parse_args()
     players = count_players(street_config(options.fc_channels, tuple(options.size), options.config))
     counted = count_small_steps()
-    print('\n\n'.join([format_players(players), format_steps(players, counted), format_calls(counted)]))
+    tables = [
+        format_players(players),
+        format_steps(players, counted),
+        format_calls(counted),
+        format_projection(players),
+    ]
+    print('\n\n'.join(tables))
 
 
 if __name__ == '__main__':

@@ -1,6 +1,5 @@
 """Run benchmarks, each in a process of its own, and keep what they measured."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -13,8 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-import torch
-
+from benchmarks.child import rows_of
 from benchmarks.measuring import machine
 from benchmarks.plot import plot_rows
 from benchmarks.rows import Row, check_row, format_table
@@ -28,10 +26,14 @@ TABLES = {
     'scoring': 'benchmarks.scoring',
     'data': 'benchmarks.data',
 }
-# Programs that print what they measured; they start processes of their own, with one thread each.
-REPORTS = {'processes': 'benchmarks.processes', 'reliability': 'benchmarks.reliability'}
-# On a CPU only, with one thread.
-CPU_ONLY = ('data', *REPORTS)
+# Programs that print what they measured.
+REPORTS = {
+    'memory': 'benchmarks.memory',
+    'processes': 'benchmarks.processes',
+    'reliability': 'benchmarks.reliability',
+}
+# Measured with one thread per process.
+CPU_ONLY = ('data', 'processes', 'reliability')
 
 
 class Measured(TypedDict):
@@ -72,17 +74,18 @@ def measure(name: str, device: str, threads: int, load: float, modules: Mapping[
         ValueError: If a row lacks something.
     """
     module = (modules or TABLES | REPORTS)[name]
+    threads_used = 1 if name in CPU_ONLY else threads
     measured = Measured(
         date=f'{datetime.now(UTC):%Y-%m-%d %H:%M} UTC',
         command=f'python -m benchmarks --only {name} --device {device} --threads {threads}',
-        machine=machine(device, 1 if name in CPU_ONLY else threads),
+        machine=machine(device, threads_used),
         load=round(load, 2),
     )
     if name in REPORTS:
-        return {**measured, 'text': _text_of(module)}
+        return {**measured, 'text': _text_of(module, device, threads_used)}
     with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as process:
         try:
-            rows = process.submit(_rows_of, module, device, threads).result()
+            rows = process.submit(rows_of, module, device, threads_used).result()
         except BrokenProcessPool as error:
             raise RuntimeError(f'The process of {module} died; was it killed for lack of memory?') from error
     for row in rows:
@@ -90,14 +93,10 @@ def measure(name: str, device: str, threads: int, load: float, modules: Mapping[
     return {**measured, 'rows': rows}
 
 
-def _rows_of(module: str, device: str, threads: int) -> list[Row]:
-    torch.set_num_threads(threads)
-    return importlib.import_module(module).rows(device=device)
-
-
-def _text_of(module: str) -> str:
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run([sys.executable, '-m', module], env=environment, capture_output=True, text=True)
+def _text_of(module: str, device: str, threads: int) -> str:
+    command = [sys.executable, '-m', module, *([] if device == 'cpu' else ['--device', device])]
+    environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f'{module} failed with code {done.returncode}:\n{done.stderr}')
     return done.stdout.strip()
@@ -173,7 +172,11 @@ def format_document(results: Mapping[str, Measured], name: str) -> str:
         parts.append(f'![Ratios with what must be reached and what is aimed at]({name}.svg)')
     for benchmark, measured in results.items():
         parts.append(f'## {benchmark}')
-        parts.append(format_table(measured['rows']) if 'rows' in measured else f'```\n{measured["text"]}\n```')
+        if 'rows' in measured:
+            parts.append(format_table(measured['rows']))
+        else:
+            is_table = measured['text'].startswith('|')
+            parts.append(measured['text'] if is_table else f'```\n{measured["text"]}\n```')
         parts.append(format_run(measured))
     return '\n\n'.join(parts) + '\n'
 
