@@ -141,6 +141,8 @@ def test_stock_values_are_the_papers_and_ours():
     assert [config.model[name] for name in weights] == [0.001, 0.1, 1.0]
     assert config.model.generator.noise_std == 0.1
     assert 'save_best' not in config.default_hooks.checkpoint
+    assert config.model.execution == dict(batch_domains=True, memory='default', channels_last=False, compile=False)
+    assert all(config.optim_wrapper[name].optimizer.fused for name in ('encoder', 'generator', 'discriminator'))
 
 
 @pytest.mark.parametrize('name', LEAVES)
