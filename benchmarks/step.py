@@ -1,6 +1,6 @@
 """Time and memory of a training step: against the naive step, against the floor, and how both grow.
 
-    python -m benchmarks.step [--repeats 7] [--device cpu] [--threads 2] [--part naive|floor|switches|growth ...]
+    python -m benchmarks.step [--repeats 5] [--device cpu] [--threads 2] [--part naive|floor|switches|growth ...]
 
 The modules are those of configs/cl_gta2city.py; only the width of fc6 and fc7 and the size of the pictures change. The
 naive step (benchmarks/naive_step.py) uses the same modules and PyTorch's stock Adam. *As shipped* is the config itself:
@@ -122,7 +122,7 @@ def growth_rows(repeats: int, device: str, fc_channels: int = 1024) -> list[dict
     return rows
 
 
-def rows(repeats: int = 7, device: str = 'cpu', parts: tuple[str, ...] = PARTS) -> list[dict]:
+def rows(repeats: int = 5, device: str = 'cpu', parts: tuple[str, ...] = PARTS) -> list[dict]:
     """Measure.
 
     Args:
@@ -138,7 +138,7 @@ def rows(repeats: int = 7, device: str = 'cpu', parts: tuple[str, ...] = PARTS) 
     for part, function in (('naive', naive_rows), ('floor', floor_rows)):
         for fc_channels, size in MODELS if part in parts else []:
             is_large = fc_channels * size[0] > 1024 * 512
-            table += function(fc_channels, size, min(repeats, 5) if is_large else repeats, device)
+            table += function(fc_channels, size, min(repeats, 3) if is_large else repeats, device)
             gc.collect()
     if 'switches' in parts:
         for fc_channels, size in MODELS[1:3]:
@@ -152,7 +152,7 @@ def rows(repeats: int = 7, device: str = 'cpu', parts: tuple[str, ...] = PARTS) 
 def main() -> None:
     """Print the rows as a Markdown table."""
     parser = argparse.ArgumentParser(description='Time and memory of a training step.')
-    parser.add_argument('--repeats', type=int, default=7, help='rounds of each comparison')
+    parser.add_argument('--repeats', type=int, default=5, help='rounds of each comparison')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=2, help='threads of a CPU')
     parser.add_argument('--part', nargs='+', choices=PARTS, default=list(PARTS), help='which comparisons')
