@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # Told apart by hatching where there is no colour.
 LOOKS = {
-    'aim reached': dict(color=COLORS[0], hatch=''),
-    'must reached, aim missed': dict(color=COLORS[5], hatch='//'),
+    'all reached': dict(color=COLORS[0], hatch=''),
+    'aim missed': dict(color=COLORS[5], hatch='//'),
     'must missed': dict(color=COLORS[1], hatch='xx'),
     'nothing asked': dict(color='#bbbbbb', hatch=''),
 }
@@ -32,7 +32,7 @@ def judge(row: Row) -> str:
         return 'nothing asked'
     if reaches(row, 'must') is False:
         return 'must missed'
-    return 'must reached, aim missed' if reaches(row, 'aim') is False else 'aim reached'
+    return 'aim missed' if reaches(row, 'aim') is False else 'all reached'
 
 
 def plot_rows(rows: Mapping[str, Sequence[Row]]) -> 'Figure':
@@ -54,6 +54,7 @@ def plot_rows(rows: Mapping[str, Sequence[Row]]) -> 'Figure':
     from matplotlib import rc_context
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
+    from matplotlib.patheffects import Normal, Stroke
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     # Rows stand as far apart as their labels are high; `tops` is the upper edge of each.
@@ -62,6 +63,7 @@ def plot_rows(rows: Mapping[str, Sequence[Row]]) -> 'Figure':
     with rc_context({**STYLE, 'hatch.linewidth': 0.8}):
         panel = figure.subplots()
         panel.set_xscale('log')
+        panel.set_axisbelow(True)
         for place, row in zip(places, every, strict=True):
             look = LOOKS[judge(row)]
             panel.barh(
@@ -75,7 +77,15 @@ def plot_rows(rows: Mapping[str, Sequence[Row]]) -> 'Figure':
             )
             for bound, marker, size in (('must', '|', 17), ('aim', 'D', 5)):
                 if row[bound] is not None:
-                    panel.plot(row[bound], place, marker, color='black', markersize=size, markeredgewidth=1.6)
+                    panel.plot(
+                        row[bound],
+                        place,
+                        marker,
+                        color='black',
+                        markersize=size,
+                        markeredgewidth=1.6,
+                        path_effects=[Stroke(linewidth=3.2, foreground='white'), Normal()],
+                    )
             ends = [row['ratio'], *(row[bound] for bound in ('must', 'aim') if row[bound] is not None), 1]
             panel.annotate(
                 f'{row["ratio"]:.2f}×' if row['ratio'] >= 0.1 else f'{row["ratio"]:.2g}×',

@@ -14,6 +14,7 @@ from benchmarks.counts import (
     count_network,
     count_players,
     count_small_steps,
+    count_step,
     format_calls,
     format_players,
     format_projection,
@@ -22,7 +23,7 @@ from benchmarks.counts import (
     small_config,
     step_flop,
 )
-from benchmarks.street_step import street_config
+from benchmarks.street_step import SHIPPED, our_step, street_config
 
 DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'performance.md'
 
@@ -54,6 +55,11 @@ def test_passes_of_real_steps(counted):
     for order, passes in PASSES.items():
         sums = [sum(PASSES_OF_KIND[kind] * count for kind, count in passes[name].items()) for name in players]
         assert tuple(sums) == expected[order]
+
+
+def test_less_memory_takes_a_forward_pass_of_e_and_two_of_g_more():
+    low = count_step(lambda: our_step(small_config(), {**SHIPPED, 'memory': 'low'}, fused=False))
+    assert [low.passes(name) for name in ('encoder', 'generator', 'discriminator')] == [4, 7, 10]
 
 
 def test_flop_of_a_step_are_those_of_its_passes(counted):
