@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -62,10 +61,9 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_a_busy_machine_is_refused(tmp_path, monkeypatch, capsys):
     load = os.getloadavg()[0]
     monkeypatch.setattr(measuring, 'BUSY_LOAD', load - 1e-9 if load else -1.0)
-    started = time.monotonic()
     with pytest.raises(SystemExit) as ending:
         program.main(['--out', str(tmp_path)])
-    assert ending.value.code == 1 and time.monotonic() - started < 1
+    assert ending.value.code == 1
     assert re.fullmatch(r'The machine is busy \(load .*\): no table\. Try again later\.\n', capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
     # A quiet one is not.
