@@ -104,7 +104,7 @@ def main() -> None:
     ]
     points = list_points([*experiments, *(FIGURE_1 if 'fig1' in arguments.what else ())], arguments.seeds)
     if not arguments.no_train:
-        for pair in {experiment.pair for experiment in experiments}:
+        for pair in {point.experiment.pair for point in points}:
             setting.prepare(pair, workers=os.cpu_count() or 1)
         missing = [point for point in points if not campaign.is_finished(point)]
         print(f'{len(points)} runs, {len(points) - len(missing)} of them finished, in {out}')

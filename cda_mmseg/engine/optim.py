@@ -28,20 +28,30 @@ class PlayerOptimWrapperDict(OptimWrapperDict):
             wrapper.initialize_count_status(model, cur_iter, max_iters)
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load all optimizers, and give each state its weight's layout in memory.
+        """Load all optimizers; the kernels stay those of the config, and each state gets its weight's layout in memory.
 
-        Fused kernels read both in the order in which they lie, but a checkpoint keeps the layout it was saved with.
+        A checkpoint keeps the kernels and the layout it was saved with, which change nothing but time. Fused kernels
+        read weight and state in the order in which they lie.
 
         Args:
             state_dict (dict): What ``state_dict`` returned, by player.
         """
-        super().load_state_dict(state_dict)
+        super().load_state_dict({name: self._with_own_kernels(name, state) for name, state in state_dict.items()})
         for wrapper in self.values():
             for parameter, state in wrapper.optimizer.state.items():
                 for key, value in state.items():
                     is_alike = isinstance(value, Tensor) and value.shape == parameter.shape
                     if is_alike and value.stride() != parameter.stride():
                         state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+    def _with_own_kernels(self, name: str, state_dict: dict) -> dict:
+        saved = state_dict.get('param_groups', [])
+        own = self[name].optimizer.param_groups if name in self else []
+        if len(saved) != len(own):
+            return state_dict  # torch says what does not fit
+        kernels = [{flag: group[flag] for flag in ('fused', 'foreach') if flag in group} for group in own]
+        groups = [{**group, **flags} for group, flags in zip(saved, kernels, strict=True)]
+        return {**state_dict, 'param_groups': groups}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

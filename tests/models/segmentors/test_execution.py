@@ -112,6 +112,24 @@ def test_a_resumed_fused_optimizer_reads_its_state_in_the_weights_layout(monkeyp
         assert max(differences(layouts[other], layouts[False, False]).values(), default=0) < 1e-10
 
 
+def test_a_resumed_optimizer_runs_the_kernels_that_the_config_asks_for():
+    """PyTorch itself takes them from the checkpoint."""
+    model = build(model_config())
+    stock, fused = optimizer_config('Adam'), optimizer_config('Adam')
+    for player in ('encoder', 'generator', 'discriminator'):
+        fused[player] = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3, fused=True))
+    optimizers = {name: build_optim_wrapper(model, config) for name, config in (('stock', stock), ('fused', fused))}
+    for saved, resumed in (('stock', 'fused'), ('fused', 'stock')):
+        model.train_step(make_data(0), optimizers[saved])
+        state = copy.deepcopy(optimizers[saved].state_dict())
+        state['encoder']['param_groups'][0]['lr'] = 0.25
+        optimizers[resumed].load_state_dict(state)
+        group = optimizers[resumed]['encoder'].optimizer.param_groups[0]
+        assert group['fused'] is (True if resumed == 'fused' else None)
+        assert group['lr'] == 0.25
+        model.train_step(make_data(1), optimizers[resumed])
+
+
 def test_batch_norm_that_learns_is_refused():
     config = model_config(execution=dict(batch_domains=True))
     config['backbone'] = {**config['backbone'], 'norm_cfg': dict(type='BN')}
