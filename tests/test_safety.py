@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import getpass
 import os
 import re
 import runpy
@@ -219,7 +220,8 @@ def test_output_stays_in_the_folders_that_the_options_name(trained, smoke_worlds
     assert all(any(folder.rglob('*.*')) for folder in out.iterdir())
     written = {Path(line) for line in listing.read_text().splitlines()}
     assert out / 'train' / 'last_checkpoint.incomplete' in written
-    libraries = (Path(matplotlib.get_cachedir()), Path(matplotlib.get_configdir()))
+    compiler = Path(tempfile.gettempdir()) / f'torchinductor_{getpass.getuser()}'
+    libraries = (Path(matplotlib.get_cachedir()), Path(matplotlib.get_configdir()), compiler)
     allowed = (out, tmp_path / 'temporary', Path('/dev'), Path('/proc'), *libraries)
     assert [str(path) for path in written if not any(path.is_relative_to(folder) for folder in allowed)] == []
 

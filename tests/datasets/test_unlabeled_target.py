@@ -62,5 +62,5 @@ def test_label_files_are_never_opened_and_need_not_exist(tmp_path):
         os.mkfifo(labels / f'{stem}_gtFine_labelTrainIds.png')
         os.mkfifo(labels / f'{stem}_gtFine_labelIds.png')
     command = [sys.executable, '-c', PROGRAM, str(tmp_path)]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert finished.stdout.splitlines()[-1:] == ['pictures 4 4 4 4'], finished.stderr
