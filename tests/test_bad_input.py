@@ -5,6 +5,7 @@ Print the table with ``python -m tests.test_bad_input``.
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
