@@ -19,10 +19,13 @@ from benchmarks.rows import Row, check_row, format_table
 from cda_mmseg.engine.checkpointing.atomic_file import write_text
 from cda_mmseg.visualization.figures import save_figure
 
-# Modules with a function ``rows(device=...)``, in the order of the table.
+# Modules with a function ``rows(device=...)``, in the order of the table; behind a colon the part of it.
 TABLES = {
     'loss': 'benchmarks.loss',
-    'step': 'benchmarks.step',
+    'step-naive': 'benchmarks.step:naive',
+    'step-floor': 'benchmarks.step:floor',
+    'step-switches': 'benchmarks.step:switches',
+    'step-growth': 'benchmarks.step:growth',
     'scoring': 'benchmarks.scoring',
     'data': 'benchmarks.data',
 }

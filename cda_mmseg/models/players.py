@@ -42,7 +42,8 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
 @cache
 def _compiled(function: Callable) -> Callable:
     """Compile a method of a class, so that copies of a player do not share what belongs to one of them."""
-    return torch.compile(function)
+    # One graph per shape: a run has few, and symbolic sizes make resizing fail.
+    return torch.compile(function, dynamic=False)
 
 
 def _check_sharing(player: str, sharing: str) -> None:
