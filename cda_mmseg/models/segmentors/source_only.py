@@ -12,8 +12,8 @@ from cda_mmseg.models.segmentors.uda_segmentor import UDASegmentor
 class SourceOnlySegmentor(UDASegmentor):
     """Train on the labelled source only (the paper's 'NoAdapt').
 
-    It shares seeds, sample order, augmentation and dropout with the adaptation methods, so that a comparison differs in
-    the method alone.
+    It shares seeds, sample order and augmentation with the adaptation methods, and the very dropout masks with those
+    that do not send both domains through E as one batch, so that a comparison differs in the method alone.
     """
 
     @property
