@@ -80,7 +80,7 @@ def floor_rows(fc_channels: int, size: tuple[int, int], repeats: int, device: st
         seconds = medians_in_turns(steps, repeats, device, warm_up=1)
         against = 'floor, domains batched' if batch_domains else 'floor, domains apart'
         figures = (seconds['ours'], seconds['floor'])
-        rows.append(row(f'step, {title(fc_channels, size)}, {name}', against, figures, 'ms', *bounds))
+        rows.append(row(f'step above its floor, {title(fc_channels, size)}, {name}', against, figures, 'ms', *bounds))
     return rows
 
 
