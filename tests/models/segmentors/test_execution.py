@@ -182,13 +182,18 @@ class NoCheckpoints(nn.Module):
 
 
 @pytest.mark.campaign
-def test_compiled_players_train_alike_and_predict_uncompiled():
+@pytest.mark.parametrize(
+    'generators, discriminators, accumulation', [('shared', 'per_domain', 1), ('per_domain', 'shared', 2)]
+)
+def test_compiled_players_train_alike_and_predict_uncompiled(generators, discriminators, accumulation):
     """Dropout and noise off; in float32 within 1e-5 of the eager step."""
-    eager, compiled = build(without_chance()), build(without_chance(execution=dict(compile=True)))
+    sharing = dict(generator_sharing=generators, discriminator_sharing=discriminators)
+    eager = build(without_chance(**sharing))
+    compiled = build(without_chance(execution=dict(compile=True), **sharing))
     before = copy.deepcopy(eager)
-    train_ours(eager, 'SGD', 2)
+    train_ours(eager, 'SGD', 2, accumulation=accumulation)
     torch._dynamo.utils.counters.clear()
-    train_ours(compiled, 'SGD', 2)
+    train_ours(compiled, 'SGD', 2, accumulation=accumulation)
     assert torch._dynamo.utils.counters['stats']['unique_graphs'] >= 4
     apart = differences(eager, compiled)
     assert max(apart.values(), default=0) < 1e-5
