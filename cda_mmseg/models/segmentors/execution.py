@@ -76,7 +76,10 @@ class Execution:
         if self.memory != 'low':
             return config
         network = config['type'] if isinstance(config['type'], type) else MODELS.get(config['type'])
-        if network is not None and 'with_cp' not in inspect.signature(network).parameters:
+        # ResNetV1c and its like pass on whatever they get; what then does not fit, their base class refuses.
+        parameters = inspect.signature(network).parameters.values() if network is not None else ()
+        takes_it = any(one.name == 'with_cp' or one.kind is one.VAR_KEYWORD for one in parameters)
+        if network is not None and not takes_it:
             raise ValueError(
                 f"model.execution.memory='low': the {key} {network.__name__} has no with_cp, it keeps all activations. "
                 "Choose another network or memory='default'."

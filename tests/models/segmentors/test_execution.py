@@ -169,9 +169,18 @@ def test_bad_choices_are_named(execution, message):
 
 
 def test_a_backbone_that_cannot_do_with_less_memory_is_named():
-    backbone = dict(type='UNet', base_channels=4)
-    with pytest.raises(ValueError, match='backbone'):
-        build(model_config(execution=dict(memory='low'), backbone={**backbone, 'type': NoCheckpoints}))
+    with pytest.raises(ValueError, match='the backbone NoCheckpoints has no with_cp'):
+        build(model_config(execution=dict(memory='low'), backbone=dict(type=NoCheckpoints, base_channels=4)))
+
+
+def test_a_backbone_that_passes_its_arguments_on_does_with_less_memory():
+    config = model_config(execution=dict(memory='low'))
+    config['backbone'] = dict(type='ResNetV1c', depth=18, base_channels=8, stem_channels=8, out_indices=(1, 2, 3))
+    config['backbone'] |= dict(norm_cfg=dict(type='GN', num_groups=2))
+    config['decode_head']['in_channels'] = [16, 32, 64]
+    model = build(config)
+    assert all(block.with_cp for block in model.backbone.layer1)
+    model.train_step(make_data(0), build_optim_wrapper(model, optimizer_config('SGD')))
 
 
 class NoCheckpoints(nn.Module):
