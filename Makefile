@@ -59,9 +59,10 @@ test-all: $(INSTALLED) ## Run the test suite and the long campaigns; keep the ou
 bench: $(INSTALLED) ## Run every benchmark on an idle machine; write docs/results/benchmarks_cpu.md.
 	$(VENV_PYTHON) -m benchmarks
 
-lint: $(INSTALLED) ## Check lint rules and format.
+lint: $(INSTALLED) ## Check lint rules, format, and that imports go down only.
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
+	$(VENV)/bin/lint-imports --no-cache
 
 format: $(INSTALLED) ## Apply lint fixes and format.
 	$(VENV_PYTHON) -m ruff check --fix

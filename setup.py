@@ -1,4 +1,4 @@
-"""Build and install cda_mmseg, with its configs and tools where OpenMMLab's `mim` looks for them."""
+"""Build and install cda_mmseg, with its configs, their index and its tools where OpenMMLab's `mim` looks for them."""
 
 import os
 import runpy
@@ -9,11 +9,11 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-MIM_CONTENTS = ('configs', 'tools')
+MIM_CONTENTS = ('configs', 'tools', 'model-index.yml')
 
 
 class BuildWithMim(build_py):
-    """Put configs and tools into ``cda_mmseg/.mim``: copies in a wheel, links in an editable install."""
+    """Put configs, their index and tools into ``cda_mmseg/.mim``: copies in a wheel, links in an editable install."""
 
     def run(self) -> None:
         """Build the package, then its ``.mim`` folder."""
@@ -24,7 +24,9 @@ class BuildWithMim(build_py):
         mim.mkdir(parents=True)
         for name in MIM_CONTENTS:
             if self.editable_mode:
-                (mim / name).symlink_to(os.path.relpath(ROOT / name, mim), target_is_directory=True)
+                (mim / name).symlink_to(os.path.relpath(ROOT / name, mim))
+            elif (ROOT / name).is_file():
+                shutil.copy(ROOT / name, mim)
             else:
                 shutil.copytree(ROOT / name, mim / name, ignore=shutil.ignore_patterns('__pycache__', '*.py[cod]'))
 
@@ -55,6 +57,9 @@ setup(
     packages=find_packages(include=['cda_mmseg', 'cda_mmseg.*']),
     cmdclass={'build_py': BuildWithMim},
     install_requires=read_requirements('runtime'),
-    extras_require={name: read_requirements(name) for name in ('plots', 'tsne', 'test', 'lint')},
+    extras_require={
+        name: read_requirements(name)
+        for name in ('cluster', 'efficientnet', 'plots', 'superpixels', 'tsne', 'test', 'lint')
+    },
     zip_safe=False,
 )

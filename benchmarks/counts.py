@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, conv_backward_flop, conv_flop
 
-from benchmarks.street_step import CONFIG, SHIPPED, build_model, naive_step, our_step, street_config
+from benchmarks.street_step import CONFIG, build_model, naive_step, our_step, street_config
 
 DOMAINS = 2
 KINDS = ('forward', 'to_weights', 'to_inputs', 'to_both')
@@ -82,7 +82,7 @@ def built_segmentors() -> Iterator[list[nn.Module]]:
     built: list[nn.Module] = []
 
     def remember(module: nn.Module, name: str, _: nn.Module | None) -> None:
-        if name == 'discriminator' and hasattr(module, 'backbone'):
+        if name == 'adaptations' and hasattr(module, 'backbone'):
             built.append(module)
 
     handle = register_module_module_registration_hook(remember)
@@ -215,8 +215,9 @@ def small_config() -> Config:
     config = street_config(16, (96, 64))
     config.model.backbone.base_channels = 4
     config.model.decode_head.in_channels = [16, 32, 16]
-    config.model.generator.update(base_channels=4, max_channels=16)
-    config.model.discriminator.update(base_channels=4)
+    adversary = config.model.adaptations.image_adversary
+    adversary.generator.update(base_channels=4, max_channels=16)
+    adversary.discriminator.update(base_channels=4)
     return config
 
 
@@ -229,8 +230,8 @@ def count_small_steps() -> dict[str, ConvolutionCounter]:
     config = small_config()
     return {
         'naive': count_step(lambda: naive_step(config)),
-        'ours': count_step(lambda: our_step(config, SHIPPED, fused=False)),
-        'separate': count_step(lambda: our_step(config, {}, fused=False)),
+        'ours': count_step(lambda: our_step(config, {}, fused=False)),
+        'separate': count_step(lambda: our_step(config, dict(batch_domains=False), fused=False)),
     }
 
 

@@ -8,6 +8,8 @@ A GTAV pair, 1914×1052 PNGs, is read, resized, cropped to 1024×512, flipped an
   has converted to trainIds and saved as grey PNGs by Pillow);
 * from a copy that tools/prepare_data.py wrote, against the raw files.
 
+And labels alone, raw and prepared: with their check sums verified, against Pillow's reading of the same bytes without.
+
 All sides run in one process, in turns, and medians are compared; that they give the same tensors is asserted first.
 The files are pictures of the built-in streets rendered at 1914×1052 with camera noise (standard deviation 0.7 of 255),
 saved by Pillow with its defaults: about 2.3 MB each. They lie in a temporary folder and are in the page cache when they
@@ -15,14 +17,17 @@ are timed, so no disk is measured.
 """
 
 import argparse
+import io
 import os
 import statistics
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import cv2
 import mmcv
+import mmengine.fileio as fileio
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -36,6 +41,7 @@ from benchmarks.measuring import busy, machine, times_in_turns
 from benchmarks.rows import Row, format_table
 from cda_mmseg.datasets.label_ids import CITYSCAPES_IDS
 from cda_mmseg.datasets.preparation import prepare
+from cda_mmseg.datasets.transforms.load_label_ids import read_label_ids
 from cda_mmseg.datasets.worlds import write_world
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'datasets' / 'gtav_to_cityscapes.py'
@@ -100,6 +106,32 @@ def images_per_second(sides: dict[str, BaseDataset], repeats: int) -> dict[str, 
     return {name: len(sides[name]) / statistics.median(values) for name, values in seconds.items()}
 
 
+def read_unverified(path: str) -> np.ndarray:
+    """Read label ids as Pillow gives them."""
+    with Image.open(io.BytesIO(fileio.get(path))) as image:
+        return np.array(image)
+
+
+def labels_per_second(folder: Path, repeats: int) -> dict[str, float]:
+    """Time labels with and without their check sums in turns; medians."""
+    folders = {'raw': folder / 'gtav' / 'labels', 'prepared': folder / 'prepared' / 'labels'}
+    readers = {'verified': partial(read_label_ids, encoding='index'), 'unverified': read_unverified}
+
+    def read_all(reader: Callable, paths: list[str]) -> None:
+        for path in paths:
+            reader(path)
+
+    sides, numbers = {}, {}
+    for files, label_folder in folders.items():
+        paths = sorted(map(str, label_folder.iterdir()))
+        assert all(np.array_equal(readers['verified'](path), read_unverified(path)) for path in paths)
+        for name, reader in readers.items():
+            sides[f'{files} {name}'] = partial(read_all, reader, paths)
+            numbers[f'{files} {name}'] = len(paths)
+    seconds = times_in_turns(sides, repeats, warm_up=1)
+    return {name: numbers[name] / statistics.median(values) for name, values in seconds.items()}
+
+
 def rows(device: str = 'cpu', repeats: int = 15, pairs: int = 6) -> list[Row]:
     """Measure everything.
 
@@ -125,6 +157,7 @@ def rows(device: str = 'cpu', repeats: int = 15, pairs: int = 6) -> list[Row]:
             sides = data_sets(Path(folder))
             assert_same(sides)
             speed = images_per_second(sides, repeats)
+            labels = labels_per_second(Path(folder), repeats)
     finally:
         cv2.setNumThreads(threads[0])
         torch.set_num_threads(threads[1])
@@ -133,18 +166,36 @@ def rows(device: str = 'cpu', repeats: int = 15, pairs: int = 6) -> list[Row]:
         ('the same from a prepared copy', 'raw', 'prepared', 'raw', 4.0, 8.0),
     ]
     return [
-        Row(
-            name=f'{name}, images/s per worker',
-            against=against,
-            ratio=speed[ours] / speed[theirs],
-            must=must,
-            aim=aim,
-            ours=f'{speed[ours]:.1f} images/s',
-            theirs=f'{speed[theirs]:.1f} images/s',
-            bigger_is_better=True,
-        )
-        for name, against, ours, theirs, must, aim in cases
+        *(
+            _row(name, against, 'images', speed[ours], speed[theirs], must, aim)
+            for name, against, ours, theirs, must, aim in cases
+        ),
+        *(
+            _row(
+                f'{files} label with its check sums verified',
+                'without',
+                'labels',
+                labels[f'{files} verified'],
+                labels[f'{files} unverified'],
+                0.9,
+                0.97,
+            )
+            for files in ('raw', 'prepared')
+        ),
     ]
+
+
+def _row(name: str, against: str, unit: str, ours: float, theirs: float, must: float, aim: float) -> Row:
+    return Row(
+        name=f'{name}, {unit}/s per worker',
+        against=against,
+        ratio=ours / theirs,
+        must=must,
+        aim=aim,
+        ours=f'{ours:.1f} {unit}/s',
+        theirs=f'{theirs:.1f} {unit}/s',
+        bigger_is_better=True,
+    )
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def machine(device: str, threads: int) -> str:
         with open('/proc/cpuinfo', encoding='utf-8') as file:
             names = [line.split(':', 1)[1].strip() for line in file if line.startswith('model name')]
         model = names[0] if names else model
-    return f'{model}, {threads} threads, torch {torch.__version__}'
+    return f'{model} ({torch.backends.cpu.get_cpu_capability()}), {threads} threads, torch {torch.__version__}'
 
 
 def synchronize(device: str) -> None:

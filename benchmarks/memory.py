@@ -15,7 +15,7 @@ from mmengine.optim import build_optim_wrapper
 
 from benchmarks.measuring import machine, peak_memory
 from benchmarks.street_step import CONFIG, PLAYERS, build_model, random_batch, street_config
-from cda_mmseg.engine import TrainingProgress
+from cda_mmseg.utils.progress import TrainingProgress
 
 CONFIGS = (
     'source_only_gta2city.py',

@@ -4,7 +4,7 @@ It shares no code with the package but the networks themselves. Tests ask for it
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,7 @@ class NaiveStep:
         encoder_weight, generator_weight, reconstruction_weight: Weights of the adversarial terms and of L1.
         seed: The run's seed.
         accumulation: Iterations whose gradients are added up before a step.
+        sequential: Whether each domain's terms have a backward pass of their own, so that one graph is in memory.
     """
 
     model: nn.Module
@@ -44,6 +45,7 @@ class NaiveStep:
     reconstruction_weight: float
     seed: int = 0
     accumulation: int = 1
+    sequential: bool = False
 
     def __call__(self, iteration: int, images: dict[str, Tensor], labels: Tensor) -> None:
         """Update D, then G, then E.
@@ -56,27 +58,33 @@ class NaiveStep:
         pictures = {domain: (image * self.std + self.mean) / 127.5 - 1 for domain, image in images.items()}
         last_of_cycle = (iteration + 1) % self.accumulation == 0
 
-        loss = 0
+        self.update('discriminator', self.discriminator_terms(iteration, images, pictures), last_of_cycle)
+        self.update('generator', self.generator_terms(iteration, images, pictures), last_of_cycle)
+        self.update('encoder', self.encoder_terms(iteration, images, labels), last_of_cycle)
+
+    def discriminator_terms(
+        self, iteration: int, images: dict[str, Tensor], pictures: dict[str, Tensor]
+    ) -> Iterator[Tensor]:
         for domain in images:
             fake = self.rebuild(iteration, domain, images).detach()
-            loss = loss + self.judge(domain, pictures[domain], True) + self.judge(domain, fake, False)
-        self.update('discriminator', loss, last_of_cycle)
+            yield self.judge(domain, pictures[domain], True) + self.judge(domain, fake, False)
 
-        adversarial, distance = 0, 0
+    def generator_terms(
+        self, iteration: int, images: dict[str, Tensor], pictures: dict[str, Tensor]
+    ) -> Iterator[Tensor]:
         for domain in images:
             fake = self.rebuild(iteration, domain, images)
-            adversarial = adversarial + self.judge(domain, fake, True)
-            distance = distance + (fake - pictures[domain]).abs().mean()
-        loss = self.generator_weight * adversarial + self.reconstruction_weight * distance
-        self.update('generator', loss, last_of_cycle)
+            adversarial, distance = self.judge(domain, fake, True), (fake - pictures[domain]).abs().mean()
+            yield self.generator_weight * adversarial + self.reconstruction_weight * distance
 
+    def encoder_terms(self, iteration: int, images: dict[str, Tensor], labels: Tensor) -> Iterator[Tensor]:
         features = self.embed(iteration, 'source', images)
         logits = self.model.decode_head.forward(features)
         logits = F.interpolate(logits, size=labels.shape[1:], mode='bilinear', align_corners=False)
         loss = self.segmentation_loss(logits, labels)
         adversarial = self.judge('target', self.rebuild(iteration, 'source', images, features), True)
-        adversarial = adversarial + self.judge('source', self.rebuild(iteration, 'target', images), True)
-        self.update('encoder', loss + self.encoder_weight * adversarial, last_of_cycle)
+        yield loss + self.encoder_weight * adversarial
+        yield self.encoder_weight * self.judge('source', self.rebuild(iteration, 'target', images), True)
 
     def embed(self, iteration: int, domain: str, images: dict[str, Tensor]) -> list[Tensor]:
         """Run E with the masks of its slot."""
@@ -103,8 +111,8 @@ class NaiveStep:
             logits = networks[judge](picture)
         return F.softplus(-logits if wanted else logits).mean()
 
-    def update(self, player: str, loss: Tensor, last_of_cycle: bool) -> None:
-        """Back-propagate through everything, and step one player with its own gradients.
+    def update(self, player: str, terms: Iterator[Tensor], last_of_cycle: bool) -> None:
+        """Back-propagate the terms through everything, and step one player with its own gradients.
 
         The other players' gradients of this backward are thrown away: kept aside before, put back after.
         """
@@ -115,7 +123,8 @@ class NaiveStep:
         }
         for other in kept:
             self.optimizers[other].zero_grad(set_to_none=True)
-        (loss / self.accumulation).backward()
+        for loss in terms if self.sequential else [sum(terms)]:
+            (loss / self.accumulation).backward()
         for other, gradients in kept.items():
             parameters = [parameter for group in self.optimizers[other].param_groups for parameter in group['params']]
             for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -25,8 +25,9 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import distributed
 
-from cda_mmseg.engine import TrainingProgress
+from cda_mmseg.engine.composition import read_config
 from cda_mmseg.models import PlayerDistributedDataParallel
+from cda_mmseg.utils.progress import TrainingProgress
 
 WARM_UP = 3
 
@@ -117,7 +118,7 @@ def main() -> None:
     parser.add_argument('--config', default=str(default), help='config of the model, batch size and crop size')
     options = parser.parse_args()
     print(f'torch {torch.__version__}, {os.cpu_count()} CPUs, {platform.machine()}, load {os.getloadavg()[0]:.1f}')
-    config = Config.fromfile(options.config)
+    config = read_config(options.config)
     for processes in options.processes:
         with tempfile.TemporaryDirectory() as folder:
             arguments = (processes, os.path.join(folder, 'rendezvous'), config, options.steps)

@@ -6,7 +6,7 @@
 * Stop: each step computes for 20 ms and adds up one number over the processes, as gradients are; what comes on top is
   the agreement, overlapped as the hook does it, or waited for.
 * Checkpoints: written by MMEngine in place, the same with flush and rename; read by torch alone, with the allow-list,
-  and checked as before resuming.
+  and checked as before resuming; looked through for NaN and infinity before they are written.
 * Resume: from starting tools/train.py to the first step that it logs, at iteration 10 and at iteration 100,000. Both
   checkpoints come from one run of the smoke config, whose ten iterations were really trained; the counters of the later
   one (iteration, samples, schedulers, Adam's steps) are set to what they would be. Histories are bounded in both.
@@ -34,9 +34,12 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import save_checkpoint
 
 from cda_mmseg.datasets.worlds import write_world
-from cda_mmseg.engine.checkpointing import load_checkpoint_file, read_resume_point
-from cda_mmseg.engine.checkpointing.atomic_file import replaced_when_complete
+from cda_mmseg.engine.checkpointing import read_resume_point
 from cda_mmseg.engine.hooks.stop_agreement import StopAgreement
+from cda_mmseg.utils.atomic_file import replaced_when_complete
+from cda_mmseg.utils.finite import describe_non_finite
+from cda_mmseg.utils.loading import load_checkpoint_file
+from cda_mmseg.utils.loading.checksums import find_damage
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ('history', 'stop', 'checkpoints', 'resume')
@@ -116,7 +119,8 @@ def measure_stop(rank: int, processes: int, rendezvous: str) -> None:
 
 def measure_checkpoints(folder: str, megabytes: int) -> None:
     tensors = {f'layer_{index}': torch.randn(2_500_000) for index in range(megabytes // 10)}
-    checkpoint = dict(meta=dict(iter=1), state_dict=tensors, optimizer={}, message_hub={})
+    hub = dict(log_scalars={}, runtime_info={}, resumed_keys={})
+    checkpoint = dict(meta=dict(iter=1, epoch=0), state_dict=tensors, optimizer={}, message_hub=hub)
     path = os.path.join(folder, 'iter_1.pth')
 
     def write_whole() -> None:
@@ -127,9 +131,11 @@ def measure_checkpoints(folder: str, megabytes: int) -> None:
         'write in place': lambda: save_checkpoint(checkpoint, path),
         'write whole': write_whole,
         'read, torch alone': lambda: torch.load(path, weights_only=False),
-        'read, allow-list': lambda: load_checkpoint_file(path),
+        'compare checksums': lambda: find_damage(path),
+        'read, checksums and allow-list': lambda: load_checkpoint_file(path),
         'check before resuming': lambda: read_resume_point(path),
     }
+    actions['look for NaN and infinity before writing'] = lambda: describe_non_finite(tensors, {})
     for name, action in actions.items():
         print(f'{megabytes} MB, {name}: {median_seconds(action, 5):.3f} s')
 

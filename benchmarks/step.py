@@ -16,7 +16,8 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.measuring import busy, machine, medians_in_turns, peak_memory
-from benchmarks.street_step import SHIPPED, floor_step, naive_step, our_step, street_config
+from benchmarks.rows import format_table
+from benchmarks.street_step import floor_step, naive_step, our_step, street_config
 
 MODELS = [(1024, (256, 128)), (1024, (512, 256)), (4096, (256, 128)), (4096, (512, 256))]
 PARTS = ('naive', 'floor', 'switches', 'growth')
@@ -32,8 +33,8 @@ def row(
     aim: float | None = None,
 ) -> dict:
     """Make a row: our figure and theirs, in seconds or bytes."""
-    factor, digits = (1e3, 0) if unit == 'ms' else (1 / MIB, 0)
-    ours, theirs = (f'{figure * factor:.{digits}f} {unit}' for figure in figures)
+    factor = 1e3 if unit == 'ms' else 1 / MIB
+    ours, theirs = (f'{figure * factor:.0f} {unit}' for figure in figures)
     ratio = figures[0] / figures[1]
     return dict(name=name, against=against, ratio=ratio, must=must, aim=aim, ours=ours, theirs=theirs)
 
@@ -48,10 +49,10 @@ def naive_rows(fc_channels: int, size: tuple[int, int], repeats: int, device: st
     config = street_config(fc_channels, size)
     steps = {
         'naive': naive_step(config, device=device),
-        'domains apart, same optimizer': our_step(config, {}, fused=False, device=device),
-        'same optimizer': our_step(config, SHIPPED, fused=False, device=device),
-        'as shipped': our_step(config, SHIPPED, fused=True, device=device),
-        "memory='low'": our_step(config, {**SHIPPED, 'memory': 'low'}, fused=True, device=device),
+        'domains apart, same optimizer': our_step(config, dict(batch_domains=False), fused=False, device=device),
+        'same optimizer': our_step(config, {}, fused=False, device=device),
+        'as shipped': our_step(config, {}, fused=True, device=device),
+        "memory='low'": our_step(config, dict(memory='low'), fused=True, device=device),
     }
     seconds = medians_in_turns(steps, repeats, device, warm_up=1)
     peaks = {name: peak_memory(step, device) for name, step in steps.items()}
@@ -88,12 +89,12 @@ def switch_rows(fc_channels: int, size: tuple[int, int], repeats: int, device: s
     """Compare each switch with the step as shipped."""
     config = street_config(fc_channels, size)
     switches: dict[str, Callable[[], None]] = {
-        'as shipped': our_step(config, SHIPPED, fused=True, device=device),
-        'batch_domains=False': our_step(config, {}, fused=True, device=device),
-        'fused=False': our_step(config, SHIPPED, fused=False, device=device),
-        'channels_last=True': our_step(config, {**SHIPPED, 'channels_last': True}, fused=True, device=device),
-        'compile=True': our_step(config, {**SHIPPED, 'compile': True}, fused=True, device=device),
-        '--amp bfloat16': our_step(config, SHIPPED, fused=True, device=device, mixed_precision='bfloat16'),
+        'as shipped': our_step(config, {}, fused=True, device=device),
+        'batch_domains=False': our_step(config, dict(batch_domains=False), fused=True, device=device),
+        'fused=False': our_step(config, {}, fused=False, device=device),
+        'channels_last=True': our_step(config, dict(channels_last=True), fused=True, device=device),
+        'compile=True': our_step(config, dict(compile=True), fused=True, device=device),
+        '--amp bfloat16': our_step(config, {}, fused=True, device=device, mixed_precision='bfloat16'),
     }
     seconds = medians_in_turns(switches, repeats, device, warm_up=2)
     against = 'step as shipped'
@@ -111,7 +112,7 @@ def growth_rows(repeats: int, device: str, fc_channels: int = 1024) -> list[dict
     cases['batch 4'] = ((256, 128), 4, 4)
     steps, factors = {}, {}
     for name, (size, batch_size, factor) in cases.items():
-        steps[name] = our_step(street_config(fc_channels, size), SHIPPED, True, batch_size, device)
+        steps[name] = our_step(street_config(fc_channels, size), {}, True, batch_size, device)
         factors[name] = factor
     seconds = medians_in_turns(steps, repeats, device, warm_up=1)
     peaks = {name: peak_memory(step, device) for name, step in steps.items()}
@@ -162,13 +163,7 @@ def main() -> None:
     if reason := busy():
         parser.exit(1, f'{reason}\n')
     torch.set_num_threads(options.threads)
-    print('| what | against | ratio | must | aim | ours | theirs |\n|---|---|---|---|---|---|---|')
-    for line in rows(options.repeats, options.device, tuple(options.part)):
-        must, aim = ('' if line[key] is None else f'≤ {line[key]:g}×' for key in ('must', 'aim'))
-        print(
-            f'| {line["name"]} | {line["against"]} | {line["ratio"]:.2f}× | {must} | {aim} | {line["ours"]} '
-            f'| {line["theirs"]} |'
-        )
+    print(format_table(rows(options.repeats, options.device, tuple(options.part))))
     print(f'\n{machine(options.device, options.threads)}; {options.repeats} rounds in turns, medians.')
 
 

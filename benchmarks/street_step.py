@@ -11,17 +11,18 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import cda_mmseg  # noqa: F401  registers the networks
 from benchmarks.naive_step import NaiveStep
-from cda_mmseg.engine import TrainingProgress
-from cda_mmseg.models.players import DOMAINS, frozen
+from cda_mmseg.engine.composition import read_config
+from cda_mmseg.models.players import DOMAINS
+from cda_mmseg.models.segmentors.step import frozen
+from cda_mmseg.utils.progress import TrainingProgress
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs' / 'cl_gta2city.py'
 PLAYERS = ('encoder', 'generator', 'discriminator')
-SHIPPED = dict(batch_domains=True)
 
 
 def street_config(fc_channels: int, size: tuple[int, int], path: Path = CONFIG) -> Config:
@@ -35,7 +36,8 @@ def street_config(fc_channels: int, size: tuple[int, int], path: Path = CONFIG) 
     Returns:
         Config: The config.
     """
-    config = Config.fromfile(path)
+    config = read_config(path)
+    config.model.type = 'AdversarialUDASegmentor'  # shows its players to the naive step
     config.model.backbone.init_cfg = None
     if config.model.backbone.type == 'VGG':
         config.model.backbone.fc_channels = fc_channels
@@ -80,7 +82,7 @@ def build_model(config: Config, device: str) -> nn.Module:
 
 def our_step(
     config: Config,
-    execution: dict,
+    changes: dict,
     fused: bool,
     batch_size: int = 1,
     device: str = 'cpu',
@@ -90,7 +92,7 @@ def our_step(
 
     Args:
         config (Config): The config.
-        execution (dict): ``model.execution``.
+        changes (dict): What is laid over the config's ``model.execution``.
         fused (bool): Whether the optimizers are PyTorch's fused ones, or those that the naive step uses.
         batch_size (int): Images per domain.
         device (str): 'cpu' or a GPU.
@@ -100,7 +102,7 @@ def our_step(
         Callable: One step.
     """
     config = copy.deepcopy(config)
-    config.model.execution = execution
+    config.model.execution.update(changes)
     for name in PLAYERS:
         if name in config.optim_wrapper:
             config.optim_wrapper[name].optimizer.fused = fused
@@ -131,16 +133,16 @@ def naive_step(config: Config, batch_size: int = 1, device: str = 'cpu') -> Call
     """
     model = build_model(config, device)
     parameters = {name: list(model.player(name).parameters()) for name in PLAYERS}
-    preprocessor = model.data_preprocessor
+    preprocessor, adversary = model.data_preprocessor, config.model.adaptations.image_adversary
     step = NaiveStep(
         model,
         {name: torch.optim.Adam(values, lr=1e-5) for name, values in parameters.items()},
         lambda scores, labels: F.cross_entropy(scores, labels, ignore_index=255),
         preprocessor.mean,
         preprocessor.std,
-        encoder_weight=config.model.encoder_adversarial_weight,
-        generator_weight=config.model.generator_adversarial_weight,
-        reconstruction_weight=config.model.reconstruction_weight,
+        encoder_weight=adversary.encoder_adversarial_weight,
+        generator_weight=adversary.generator_adversarial_weight,
+        reconstruction_weight=adversary.reconstruction_weight,
     )
     batch = random_batch(config, batch_size, device)
     images = {
@@ -169,17 +171,12 @@ def floor_step(config: Config, batch_domains: bool, batch_size: int = 1, device:
     model = build_model(config, device)
     height, width = config.model.data_preprocessor.size
     optimizers = [torch.optim.Adam(model.player(name).parameters(), lr=1e-5, fused=True) for name in PLAYERS]
-    generator, judges = model.generator.networks['both'], model.discriminator.networks
     batches = [2 * batch_size] if batch_domains else [batch_size, batch_size]
     images = [torch.randn(size, 3, height, width, device=device) for size in batches]
     with torch.no_grad():
         features = [model.encoder.embed(image) for image in images]
-    features_of_g = [[torch.randn_like(level) for level in maps] for maps in features]
     gradients_of_e = [[torch.randn_like(level) for level in maps] for maps in features]
-    gradients_of_g = [torch.randn_like(image) for image in images]
-    pictures = torch.rand(batch_size, 3, height, width, device=device)
-
-    real_and_rebuilt = [torch.cat([pictures, pictures])] if batch_domains else [pictures, pictures]
+    play = adversary_passes(model, features, batch_size, (height, width))
 
     def embed() -> None:
         for index, image in enumerate(images):
@@ -190,10 +187,40 @@ def floor_step(config: Config, batch_domains: bool, batch_size: int = 1, device:
                 gradients += [torch.ones_like(score) for score in scores]
             torch.autograd.backward(outputs, gradients)
 
+    def step() -> None:
+        play()
+        embed()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return step
+
+
+def adversary_passes(
+    model: nn.Module, features: list[list[Tensor]], batch_size: int, size: tuple[int, int]
+) -> Callable[[], None]:
+    """Make the passes of G and D that no order of the updates can avoid: 5g + 10d per domain.
+
+    Args:
+        model (nn.Module): The segmentor.
+        features (list[list[Tensor]]): What E makes of each batch: of both domains, or of one each.
+        batch_size (int): Images per domain.
+        size (tuple[int, int]): Height and width of the images.
+
+    Returns:
+        Callable: The passes, on random tensors.
+    """
+    generator, judges = model.generator.networks['both'], model.discriminator.networks
+    features = [[torch.randn_like(level) for level in maps] for maps in features]
+    gradients = [torch.randn(len(maps[0]), 3, *size, device=maps[0].device) for maps in features]
+    pictures = torch.rand(batch_size, 3, *size, device=gradients[0].device)
+    real_and_rebuilt = [torch.cat([pictures, pictures])] if len(features) == 1 else [pictures, pictures]
+
     def rebuild(is_frozen: bool) -> None:
-        for maps, gradient in zip(features_of_g, gradients_of_g, strict=True):
+        for maps, gradient in zip(features, gradients, strict=True):
             maps = [level.detach().requires_grad_(is_frozen) for level in maps]
-            generator(maps, (height, width)).backward(gradient)
+            generator(maps, size).backward(gradient)
 
     def judge(is_frozen: bool) -> None:
         for network in judges.values():
@@ -201,7 +228,7 @@ def floor_step(config: Config, batch_domains: bool, batch_size: int = 1, device:
                 answer = network(batch.detach().requires_grad_(is_frozen))
                 answer.backward(torch.ones_like(answer))
 
-    def step() -> None:
+    def play() -> None:
         judge(is_frozen=False)
         rebuild(is_frozen=False)
         with frozen(model.discriminator):
@@ -209,9 +236,5 @@ def floor_step(config: Config, batch_domains: bool, batch_size: int = 1, device:
             judge(is_frozen=True)
         with frozen(model.generator):
             rebuild(is_frozen=True)
-        embed()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
 
-    return step
+    return play

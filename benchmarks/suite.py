@@ -16,12 +16,13 @@ from benchmarks.child import rows_of
 from benchmarks.measuring import machine
 from benchmarks.plot import plot_rows
 from benchmarks.rows import Row, check_row, format_table
-from cda_mmseg.engine.checkpointing.atomic_file import write_text
+from cda_mmseg.utils.atomic_file import write_text
 from cda_mmseg.visualization.figures import save_figure
 
 # Modules with a function ``rows(device=...)``, in the order of the table; behind a colon the part of it.
 TABLES = {
     'loss': 'benchmarks.loss',
+    'large-kernel': 'benchmarks.large_kernel',
     'step-naive': 'benchmarks.step:naive',
     'step-floor': 'benchmarks.step:floor',
     'step-switches': 'benchmarks.step:switches',
@@ -31,12 +32,13 @@ TABLES = {
 }
 # Programs that print what they measured.
 REPORTS = {
+    'methods': 'benchmarks.methods',
     'memory': 'benchmarks.memory',
     'processes': 'benchmarks.processes',
     'reliability': 'benchmarks.reliability',
 }
 # Measured with one thread per process.
-CPU_ONLY = ('data', 'processes', 'reliability')
+CPU_ONLY = ('data', 'methods', 'processes', 'reliability')
 
 
 class Measured(TypedDict):
@@ -47,6 +49,7 @@ class Measured(TypedDict):
         command: How to measure it again.
         machine: Where it ran.
         load: The machine's load before the suite began.
+        beside_work: Whether the machine may have had other work.
         rows: The rows of a table.
         text: What a program printed.
     """
@@ -55,6 +58,7 @@ class Measured(TypedDict):
     command: str
     machine: str
     load: float
+    beside_work: NotRequired[bool]
     rows: NotRequired[list[Row]]
     text: NotRequired[str]
 
@@ -193,4 +197,5 @@ def format_run(measured: Measured) -> str:
     Returns:
         str: A line.
     """
-    return f'{measured["date"]}, `{measured["command"]}`, {measured["machine"]}, load {measured["load"]:.2f}.'
+    beside = ', beside other work' if measured.get('beside_work') else ''
+    return f'{measured["date"]}, `{measured["command"]}`, {measured["machine"]}, load {measured["load"]:.2f}{beside}.'

@@ -1,31 +1,54 @@
 """What the command-line tools share: from a config and options to a runner that can start."""
 
-import difflib
+import argparse
 import gc
-import inspect
 import logging
+import multiprocessing.util
 import os
+import shlex
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
 from cda_mmseg.engine.checkpointing import ResumePoint, find_resume_point, read_resume_point
+from cda_mmseg.engine.checkpointing.resume_point import checkpoint_folder, out_dir_of, points_into
+from cda_mmseg.engine.composition import compose
+from cda_mmseg.engine.hooks import CollectionHook, check_what_is_loaded
+from cda_mmseg.engine.runner import UDARunner
+from cda_mmseg.engine.unread_keys import warn_of_unread_keys
+from cda_mmseg.utils.arguments import UsageError
+from cda_mmseg.utils.folder_lock import locked_folder
+from cda_mmseg.utils.loading import UnresumableCheckpointError
+from cda_mmseg.utils.parent import stop_with_parent
 
-READ_KEYS = frozenset(inspect.signature(Runner).parameters) - {'cfg'} | {
-    # by mmengine's runner straight from the config
-    *('runner_type', 'compile', 'model_wrapper_cfg', 'sync_bn', 'find_unused_parameters'),
-    *('activation_checkpointing', 'efficient_conv_bn_eval', 'custom_imports'),
-    # by mmseg's tools and inferencer, and by our loop
-    *('tta_model', 'tta_pipeline', 'test_pipeline', 'target_dataloader'),
-    # by a leaf that lays it over the network and then sets it to None, see configs/
-    'method',
-}
-"""Keys at the top of a config that something reads."""
+RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+"""Launcher → where it tells a process its number."""
+
+
+def read_options(options: Sequence[str]) -> dict:
+    """Read the values of ``--cfg-options``, as mmengine's tools do.
+
+    Args:
+        options: Each ``KEY=VALUE``.
+
+    Raises:
+        UsageError: If one has no ``=``.
+    """
+    for option in options:
+        if '=' not in option:
+            raise UsageError(f'--cfg-options {option}: write KEY=VALUE, without spaces around the =.')
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='+', action=DictAction, default={})
+    return parser.parse_args(['--options', *options] if options else []).options
 
 
 def load_config(path: str, options: dict | None, work_dir: str | None, launcher: str) -> Config:
@@ -42,8 +65,7 @@ def load_config(path: str, options: dict | None, work_dir: str | None, launcher:
 
     Raises:
         FileNotFoundError: If there is no such config.
-        KeyError: If an option names a key whose parents the config does not have, which a misspelling does, or if a key
-            at the top of the config is a misspelling of one that is read.
+        KeyError: If an option names a key whose parents the config does not have, which a misspelling does.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config {path}. Configs are listed in configs/README.md.')
@@ -51,25 +73,10 @@ def load_config(path: str, options: dict | None, work_dir: str | None, launcher:
     for key in options or {}:
         _check_parents_exist(config, key)
     config.merge_from_dict(options or {})
-    _check_top_level(config)
+    compose(config)
     config.launcher = launcher
     config.work_dir = work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return config
-
-
-def _check_top_level(config: Config) -> None:
-    """Refuse misspelt keys; helpers of a config's own (``crop_size = ...``) that nobody reads are named once."""
-    unread = sorted(set(config) - READ_KEYS)
-    for key in unread:
-        similar = difflib.get_close_matches(key, READ_KEYS, n=1, cutoff=0.85)
-        if similar:
-            raise KeyError(f'{config.filename}: nobody reads the key {key!r}. Did you mean {similar[0]!r}?')
-    if unread:
-        print_log(
-            f'{config.filename}: nobody reads the keys {unread}; helpers of the config itself may stay.',
-            logger='current',
-            level=logging.WARNING,
-        )
 
 
 def _check_parents_exist(config: Config, key: str) -> None:
@@ -83,6 +90,21 @@ def _check_parents_exist(config: Config, key: str) -> None:
             raise KeyError(f'--cfg-options {key}: {place} has no {part!r}, only {sorted(map(str, children))}.')
         node = node[name]
         walked.append(part)
+
+
+def usable_device(name: str | None) -> str:
+    """Check a device, such as 'cuda:1'; None is the first GPU or, without one, 'cpu'.
+
+    Raises:
+        UsageError: If this machine has no such device.
+    """
+    if name is None:
+        return 'cuda:0' if torch.cuda.is_available() else 'cpu'
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'--device {name}: {str(error).splitlines()[0]}') from error
+    return name
 
 
 def enable_mixed_precision(config: Config, dtype: str) -> None:
@@ -107,8 +129,26 @@ def resume_point(config: Config, resume: str, trusted: bool) -> ResumePoint | No
 
     Returns:
         ResumePoint | None: Where to go on, None if 'auto' found no checkpoint.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be used, or none of the folder, or if it was trained for longer than
+            ``train_cfg.max_iters``.
     """
-    point = find_resume_point(config.work_dir, trusted) if resume == 'auto' else read_resume_point(resume, trusted)
+    if resume == 'auto':
+        out_dir = out_dir_of(config)
+        folder = checkpoint_folder(config.work_dir, out_dir)
+        # below out_dir another run may have a folder of this name
+        is_own = out_dir is None or points_into(config.work_dir, folder)
+        point = find_resume_point(folder, trusted) if is_own else None
+    else:
+        point = read_resume_point(resume, trusted)
+    config.resume = False
+    max_iters = config.train_cfg.get('max_iters')
+    if point is not None and max_iters is not None and point.iteration > max_iters:
+        raise UnresumableCheckpointError(
+            f'{point.path} was trained for {point.iteration} iterations, but train_cfg.max_iters is {max_iters}. Set a '
+            'larger one, resume from an earlier checkpoint, or evaluate this one.'
+        )
     if point is not None:
         config.resume, config.load_from = True, point.path
         # The runner builds its samplers before it reads the checkpoint: the seed must be there by then.
@@ -125,36 +165,81 @@ def resume_point(config: Config, resume: str, trusted: bool) -> ResumePoint | No
     return point
 
 
-def deterministic_runner(config: Config) -> Runner:
-    """Build a runner that uses deterministic kernels where they exist; torch names those that are not.
+def run_lock(config: Config) -> AbstractContextManager[None]:
+    """Keep a second training run out of the work_dir while this one is going on; the first process holds the lock.
 
-    mmengine's own switch stops at the first kernel that has no deterministic version, which adaptation needs on GPUs.
+    Raises:
+        BlockingIOError: When entered, if a run is going on there.
+    """
+    # asked of the launcher, because the processes of a run on GPUs have not met yet
+    rank = int(os.environ.get(RANK_VARIABLES.get(config.launcher, ''), 0))
+    return locked_folder(config.work_dir, '--work-dir') if rank == 0 else nullcontext()
+
+
+def start_process(config: Config, follow_parent: bool = False) -> None:
+    """Prepare this process for the work, whether it is one of several or alone.
 
     Args:
-        config (Config): The config to change, and to build from.
-
-    Returns:
-        Runner: The runner.
+        config: The config of the run, completed for processes without GPUs.
+        follow_parent: Whether to stop when the process that started this one is gone; a launcher's processes always do.
     """
-    config.setdefault('randomness', {})['deterministic'] = True
-    config.setdefault('env_cfg', {})['cudnn_benchmark'] = False
-    runner = Runner.from_cfg(config)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Loader workers inherit this folder for their sockets. Each would make one of its own that nobody removes.
+    multiprocessing.util.get_temp_dir()
+    if follow_parent or config.launcher != 'none':
+        stop_with_parent()
+    _start_processes_on_cpu(config)
+    _limit_threads()
+
+
+def build_runner(config: Config, deterministic: bool = False) -> Runner:
+    """Build the runner of a config.
+
+    Args:
+        config: The config of the run.
+        deterministic: Whether to use deterministic kernels where they exist; torch names those that are not. mmengine's
+            own switch stops at the first kernel that has no deterministic version, which adaptation needs on GPUs.
+    """
+    if deterministic:
+        config.setdefault('randomness', {})['deterministic'] = True
+        config.setdefault('env_cfg', {})['cudnn_benchmark'] = False
+    # As mmseg's tools do; the stock runner would leave branch_from unread.
+    runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    if not isinstance(runner, UDARunner):
+        check_what_is_loaded(runner)
+        warn_of_unread_keys(runner)
+    if deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    if runner.distributed:
+        runner.register_hook(CollectionHook())
     return runner
 
 
-def start_processes_on_cpu(config: Config) -> None:
+def _start_processes_on_cpu(config: Config) -> None:
     """Join the processes that torchrun started on a machine without GPUs.
 
     mmengine's launcher always asks for a CUDA device, so the group must exist before the runner. The runner is told to
     set up no environment of its own; everything else treats the run as distributed.
-
-    Args:
-        config (Config): The config of the run.
     """
     if config.launcher == 'pytorch' and not torch.cuda.is_available() and not distributed.is_initialized():
         config.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
         distributed.init_process_group('gloo')
+
+
+def report(runner: Runner) -> None:
+    """Say where a run's files are, and how to evaluate what it has trained."""
+    work_dir = Path(runner.work_dir)
+    print(f'\nRun:             {work_dir}')
+    if scalars := sorted(work_dir.glob('*/vis_data/scalars.json')):
+        print(f'Scores, losses:  {scalars[-1]}')
+    saved = [hook.last_ckpt for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.last_ckpt]
+    if not saved:
+        print('No checkpoint was saved: default_hooks.checkpoint.save_last=True saves where a run ends.')
+        return
+    # the config as this run has written it down, with what the command line changed
+    config = work_dir / Path(runner.cfg.filename).name
+    evaluate = [sys.orig_argv[0], str(Path(sys.argv[0]).with_name('test.py')), str(config), saved[-1]]
+    print(f'Last checkpoint: {saved[-1]}')
+    print(f'Evaluate with:   {shlex.join(evaluate)}')
 
 
 def leave_processes(runner: Runner) -> None:
@@ -176,7 +261,7 @@ def leave_processes(runner: Runner) -> None:
     distributed.destroy_process_group()
 
 
-def limit_threads() -> None:
+def _limit_threads() -> None:
     """Share the CPU cores between the processes of a run on one machine, unless OMP_NUM_THREADS says otherwise."""
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if processes > 1 and 'OMP_NUM_THREADS' not in os.environ:

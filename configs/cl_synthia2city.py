@@ -3,10 +3,7 @@
 _base_ = [
     '_base_/models/fcn8s_vgg16.py',  # network and its initial weights
     '_base_/datasets/synthia_to_cityscapes.py',  # source and target data
-    '_base_/methods/gan_cl.py',  # players and losses
+    '_base_/methods/gan_cl_clamped.py',  # players and losses; the paper's bare loss: gan_cl.py
     '_base_/schedules/adam_100k.py',  # optimizers and length
     '_base_/default_runtime.py',  # hooks, logs, seed, distribution
 ]
-
-# The method is laid over the network and the schedule; nothing reads it afterwards.
-model, optim_wrapper, method = _base_.method.model, _base_.method.optim_wrapper, None

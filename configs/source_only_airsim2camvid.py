@@ -7,6 +7,3 @@ _base_ = [
     '_base_/schedules/adam_600.py',  # optimizers and length
     '_base_/default_runtime.py',  # hooks, logs, seed, distribution
 ]
-
-# The method is laid over the network and the schedule; nothing reads it afterwards.
-model, optim_wrapper, method = _base_.method.model, _base_.method.optim_wrapper, None

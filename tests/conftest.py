@@ -2,6 +2,7 @@
 
 import os
 import random
+import tempfile
 from pathlib import Path
 
 # Before torch is imported, and for every child process: the networks are tiny, and some tests run two processes.
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from mmengine.registry import init_default_scope
 
-from cda_mmseg.datasets.worlds import write_world
+from cda_mmseg.datasets.worlds import PAIRS, write_world
+from cda_mmseg.engine import read_config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -45,8 +48,30 @@ def smoke_worlds(tmp_path_factory):
     It is shared by all tests of the session, so nothing else may be written into it.
     """
     folder = tmp_path_factory.mktemp('smoke_worlds')
-    for pair in ('gta2city', 'synthia2city'):
+    for pair in PAIRS.keys() - {'appearance'}:
         write_world(
             folder / 'data' / 'worlds' / f'smoke_{pair}', pair, size=(64, 32), source=8, target_train=8, target_val=4
         )
     return folder
+
+
+@pytest.fixture
+def smoke_config(smoke_worlds, monkeypatch):
+    """Return a function that reads a smoke-sized config, its data at hand and its loaders without workers."""
+    monkeypatch.chdir(smoke_worlds)
+    init_default_scope('mmseg')
+
+    def read(name):
+        config = read_config(REPOSITORY / 'configs' / 'smoke' / f'{name}.py')
+        for loader in ('train', 'target', 'val', 'test'):
+            config[f'{loader}_dataloader'].update(num_workers=0, persistent_workers=False)
+        return config
+
+    return read
+
+
+@pytest.fixture
+def short_folder():
+    """Return an empty folder for sockets, whose names must be shorter than a path below ``tmp_path`` can be."""
+    with tempfile.TemporaryDirectory(prefix='uda') as folder:
+        yield Path(folder)

@@ -1,4 +1,4 @@
-"""A hook that breaks a run: it makes weights of the backbone NaN."""
+"""Hooks that break a run: weights of the backbone are NaN, or its gradients infinite."""
 
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
@@ -18,3 +18,11 @@ class SpoilWeights(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.iteration:
             next(runner.model.backbone.parameters()).data.fill_(float('nan'))
+
+
+@HOOKS.register_module()
+class SpoilGradients(Hook):
+    """Make gradients of the backbone infinite, in every iteration."""
+
+    def before_train(self, runner):
+        next(runner.model.backbone.parameters()).register_hook(lambda gradient: gradient * float('inf'))

@@ -5,7 +5,9 @@ Print the table with ``python -m tests.test_bad_input``.
 
 import os
 import shutil
+import socket
 import tempfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +18,26 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import CheckpointLoader
+from mmseg.datasets import CityscapesDataset
 from mmseg.registry import MODELS
 from PIL import Image
 
 from cda_mmseg import launch
+from cda_mmseg.datasets.label_ids import CITYSCAPES_IDS
+from cda_mmseg.datasets.source_dataset import monitor_sample
 from cda_mmseg.engine import PositionedDataset
-from cda_mmseg.engine.checkpointing import (
+from cda_mmseg.engine.composition import read_config
+from cda_mmseg.engine.data_checks import build_training_set
+from cda_mmseg.engine.runner import LONGEST_TMPDIR
+from cda_mmseg.utils.arguments import UsageError
+from cda_mmseg.utils.loading import (
     CheckpointError,
     UnreadableCheckpointError,
     UnresumableCheckpointError,
     UntrustedCheckpointError,
     install_safe_loader,
 )
-from cda_mmseg.engine.data_checks import build_training_set
 from tests.tool_processes import ROOT, SMOKE
 
 WORLD = Path('data/worlds/smoke_gta2city')
@@ -96,6 +104,94 @@ def ignore_everything(config: Config) -> None:
         cv2.imwrite(str(path), np.zeros((32, 64), np.uint8))
 
 
+def flip_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    write(path, bytes(data))
+
+
+def convert_to_train_ids(config: Config) -> None:
+    table = np.array([CITYSCAPES_IDS.get(label_id, 255) for label_id in range(256)], np.uint8)
+    for path in LABELS.glob('*.png'):
+        Image.fromarray(table[np.asarray(Image.open(path))]).save(path)
+
+
+def move_step(pipeline: str, name: str, place: int) -> Callable[[Config], None]:
+    """Give a step of a pipeline another place, and every ``Resize`` of it a size that changes pictures."""
+
+    def change(config: Config) -> None:
+        steps = config
+        for part in pipeline.split('.'):
+            steps = steps[int(part)] if part.isdecimal() else steps[part]
+        step = next(step for step in steps if step.type == name)
+        steps.remove(step)
+        steps.insert(place, step)
+        for step in steps:
+            if step.type == 'Resize':
+                step.scale = (32, 32)
+
+    return change
+
+
+def replace_by(path: Callable[[], Path], make: Callable[[Path], None]) -> Callable[[Config], None]:
+    def damage(config: Config) -> None:
+        found = path()
+        found.unlink()
+        make(found)
+
+    return damage
+
+
+def link_to_above(config: Config) -> None:
+    (TARGET / 'again').symlink_to(TARGET.resolve())
+
+
+def save_twelve_bits(path: Path) -> None:
+    cv2.imwrite(str(path), cv2.imread(str(path)).astype(np.uint16) * 16)
+
+
+def turn_by_exif(path: Path) -> None:
+    image, exif = Image.open(path), Image.Exif()
+    exif[0x0112] = 3
+    image.save(path, exif=exif)
+
+
+def claim_size(path: Path) -> None:
+    """Let a PNG's header claim 60000×60000 pixels, with the right check sum."""
+    data = bytearray(path.read_bytes())
+    data[16:24] = (60000).to_bytes(4, 'big') * 2
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, 'big')
+    write(path, bytes(data))
+
+
+def make_strip(path: Path) -> None:
+    cv2.imwrite(str(path), np.zeros((1, 1024, 3), np.uint8))
+
+
+def write_predictions_of_one_name(config: Config) -> None:
+    for kind in ('leftImg8bit', 'gtFine'):
+        folder = first(WORLD / 'cityscapes' / kind / 'val').parent
+        shutil.copytree(folder, folder.with_name('again'))
+    config.val_evaluator.output_dir = 'predictions'
+
+
+def read_split(content: bytes) -> Callable[[Config], None]:
+    def change(config: Config) -> None:
+        (WORLD / 'gtav' / 'split.txt').write_bytes(content)
+        dataset = config.train_dataloader.dataset
+        for key in ('holdout', 'part'):
+            dataset.pop(key, None)
+        dataset.update(
+            type='BaseSegDataset',
+            ann_file='split.txt',
+            data_prefix=dict(img_path='images', seg_map_path='labels'),
+            img_suffix='.png',
+            metainfo=dict(classes=CityscapesDataset.METAINFO['classes']),
+        )
+
+    return change
+
+
 def empty(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
@@ -122,9 +218,25 @@ def save_weights(weights: object) -> Callable[[Config], None]:
     return damage
 
 
+def save_run(**meta: object) -> Callable[[Config], None]:
+    hub = dict(log_scalars={}, runtime_info={}, resumed_keys={})
+    return save_weights(dict(meta=dict(epoch=0) | meta, state_dict={}, message_hub=hub, optimizer={}))
+
+
+def pipe_for_weights(config: Config) -> None:
+    os.mkfifo('weights.pth')
+    config.load_from = 'weights.pth'
+
+
 def initial_weights(config: Config) -> None:
     torch.save({'features.0.weight': torch.zeros(8, 3, 3, 3), 'features.0.bias': torch.zeros(8)}, 'weights.pth')
     config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='weights.pth')
+
+
+def plain_segmentor(config: Config) -> None:
+    config.model.type = 'EncoderDecoder'
+    for key in ('adaptations', 'execution'):
+        config.model.pop(key, None)
 
 
 def write_load_from(data: bytes) -> Callable[[Config], None]:
@@ -136,7 +248,7 @@ def write_load_from(data: bytes) -> Callable[[Config], None]:
 
 
 def smoke_config() -> Config:
-    config = Config.fromfile(SMOKE)
+    config = read_config(SMOKE)
     for loader in ('train', 'target', 'val', 'test'):
         config[f'{loader}_dataloader'].update(num_workers=0, persistent_workers=False)
     config.train_cfg.update(max_iters=1, val_interval=10)
@@ -166,7 +278,12 @@ def run(config: Config) -> None:
     Path('config.py').write_text(plain_text(config))
     install_safe_loader()
     config = launch.load_config('config.py', None, 'run', 'none')
-    Runner.from_cfg(config).train()
+    launch.build_runner(config).train()
+
+
+def run_an_epoch(config: Config) -> None:
+    config.train_cfg.max_iters = 8
+    run(config)
 
 
 def resume(config: Config) -> None:
@@ -177,6 +294,11 @@ def resume(config: Config) -> None:
 def misspell_option(config: Config) -> None:
     """Read the command line ``--cfg-options model.bakbone.depth=19``."""
     launch.load_config(SMOKE, {'model.bakbone.depth': 19}, 'run', 'none')
+
+
+def forget_the_value(config: Config) -> None:
+    """Read the command line ``--cfg-options model.backbone.depth 19``."""
+    launch.read_options(['model.backbone.depth', '19'])
 
 
 def misspell_config(config: Config) -> None:
@@ -228,6 +350,69 @@ CASES = [
         ValueError,
         'The target is the source: all 8 images of target_dataloader.dataset',
     ),
+    Case(
+        'suffixes in capitals',
+        lambda config: first(IMAGES).rename(first(IMAGES).with_suffix('.PNG')),
+        read_source,
+        ValueError,
+        "would be left out because they end in '.PNG' instead of img_suffix='.png', such as 00001.PNG.",
+    ),
+    Case(
+        'FIFO among the images',
+        replace_by(lambda: first(IMAGES), os.mkfifo),
+        read_source,
+        ValueError,
+        f'1 things in {IMAGES} are called like images but are no files: 00001.png (FIFO).',
+    ),
+    Case(
+        'FIFO among the labels',
+        replace_by(lambda: first(LABELS), os.mkfifo),
+        read_source,
+        ValueError,
+        f'1 things in {LABELS} are called like labels but are no files: 00001.png (FIFO).',
+    ),
+    Case(
+        'image that is a dangling link',
+        replace_by(lambda: first(TARGET), lambda path: path.symlink_to('nowhere')),
+        run,
+        ValueError,
+        '_leftImg8bit.png (link that leads nowhere). Replace or remove them.',
+    ),
+    Case(
+        'link to a folder above',
+        link_to_above,
+        run,
+        ValueError,
+        f'{TARGET}/again is a link to a folder that it lies in, so its files would be listed again and again.',
+    ),
+    Case(
+        'blank line in a split file',
+        read_split(b'00001\n\n'),
+        read_source,
+        ValueError,
+        'split.txt, line 2 is blank; remove it.',
+    ),
+    Case(
+        'suffix in a split file',
+        read_split(b'00001.png\n'),
+        read_source,
+        ValueError,
+        "split.txt, line 1: '00001.png' has the suffix already, which img_suffix='.png' adds; leave it out.",
+    ),
+    Case(
+        'byte order mark in a split file',
+        read_split(b'\xef\xbb\xbf00001\n'),
+        read_source,
+        ValueError,
+        'split.txt begins with a byte order mark; save it as UTF-8 without.',
+    ),
+    Case(
+        'missing image in a split file',
+        read_split(b'00001\n99999\n'),
+        read_source,
+        ValueError,
+        'split.txt, line 2: there is no image data/worlds/smoke_gta2city/gtav/images/99999.png.',
+    ),
     # labels
     Case(
         'label of another size',
@@ -269,7 +454,7 @@ CASES = [
         lambda config: halve(first(LABELS)),
         read_source,
         ValueError,
-        'damaged label file (image file is truncated); fetch it again',
+        'truncated PNG file; fetch it again',
     ),
     Case(
         'zero-byte label',
@@ -293,6 +478,34 @@ CASES = [
         'holds the class 20, but the data set has the classes 0 to 18. Check the id_map',
     ),
     Case('labels ignored throughout', ignore_everything, run, None, 'used: the segmentation loss is 0'),
+    Case(
+        'flipped bit in a label',
+        lambda config: flip_bit(first(LABELS)),
+        read_source,
+        ValueError,
+        'damaged PNG file (the check sum of its IDAT chunk at byte',
+    ),
+    Case(
+        'class numbers read as label ids',
+        convert_to_train_ids,
+        run,
+        ValueError,
+        'the labels look like class numbers already, but LoadLabelIds reads them as label ids',
+    ),
+    Case(
+        "validation's order of steps in training",
+        move_step('train_dataloader.dataset.pipeline', 'Resize', 1),
+        run,
+        ValueError,
+        'the pipeline changes the image before it reads the label (Resize before LoadLabelIds)',
+    ),
+    Case(
+        "training's order of steps in validation",
+        move_step('val_dataloader.dataset.datasets.1.pipeline', 'Resize', 2),
+        run,
+        ValueError,
+        '64x32. Let LoadLabelIds stand after Resize; the other order is for training.',
+    ),
     # images
     Case(
         'truncated image',
@@ -314,6 +527,34 @@ CASES = [
         read_source,
         ValueError,
         'damaged, truncated or no image file (OpenCV cannot decode it); fetch it again',
+    ),
+    Case(
+        '12-bit image in 16 bits',
+        lambda config: save_twelve_bits(first(IMAGES)),
+        read_source,
+        ValueError,
+        'would be nearly black. Set the bits that count, such as LoadImage(bits=12) for a 12-bit camera',
+    ),
+    Case(
+        'labelled image that is shown turned',
+        lambda config: turn_by_exif(first(IMAGES)),
+        read_source,
+        ValueError,
+        'its EXIF orientation is 3, so it is shown turned, but labels are not. Save the image upright',
+    ),
+    Case(
+        'decompression bomb',
+        lambda config: claim_size(first(IMAGES)),
+        read_source,
+        ValueError,
+        'its header claims 60000×60000 pixels, more than 178956970',
+    ),
+    Case(
+        'image too narrow to be resized',
+        lambda config: make_strip(first(TARGET)),
+        run_an_epoch,
+        ValueError,
+        'or its label cannot be used for training: OpenCV',
     ),
     Case('grey image', lambda config: convert(first(IMAGES), 'L'), read_source, None, 'used: three equal channels'),
     Case('RGBA image', lambda config: convert(first(IMAGES), 'RGBA'), read_source, None, 'used: without its alpha'),
@@ -351,6 +592,17 @@ CASES = [
         'model.decode_head.num_classes is 16, but train_dataloader.dataset has 19 classes: road, sidewalk,',
     ),
     Case(
+        'classes of an auxiliary head',
+        options(
+            model__auxiliary_head=dict(
+                type='FCNHead', in_channels=32, in_index=1, channels=8, num_convs=1, num_classes=6, norm_cfg=None
+            )
+        ),
+        run,
+        ValueError,
+        'model.auxiliary_head.num_classes is 6, but train_dataloader.dataset has 19 classes: road, sidewalk,',
+    ),
+    Case(
         'class weights for other classes',
         options(
             model__decode_head__loss_decode__warm=dict(
@@ -384,10 +636,10 @@ CASES = [
     ),
     Case(
         'negative weight of a loss',
-        options(model__encoder_adversarial_weight=-1.0),
+        options(model__adaptations__image_adversary__encoder_adversarial_weight=-1.0),
         build_model,
         ValueError,
-        'model.encoder_adversarial_weight must be a finite number of at least 0, got -1.0.',
+        'ImageAdversary: encoder_adversarial_weight must be a finite number and at least 0, but it is -1.0.',
     ),
     Case(
         'head of another kind',
@@ -413,18 +665,19 @@ CASES = [
     ),
     # configs
     Case(
-        'misspelt key of the config',
-        options(custom_hoks=[]),
+        'key of the config that nobody reads',
+        options(custom_hoks=[], env_cfg__cudnn_bench=True),
         run,
-        KeyError,
-        "nobody reads the key 'custom_hoks'. Did you mean 'custom_hooks'?",
+        None,
+        'used, with a warning: config.py has keys that nobody reads, so they change nothing: custom_hoks (did you mean '
+        'custom_hooks?), env_cfg.cudnn_bench (did you mean cudnn_benchmark?)',
     ),
     Case(
         'misspelt argument',
         options(model__backbone__dephth=16),
         build_model,
         TypeError,
-        "VGG.__init__() got an unexpected keyword argument 'dephth'",
+        'VGG does not take dephth. It takes depth, base_channels, fc_channels,',
     ),
     Case(
         'misspelt argument of the loop',
@@ -445,7 +698,7 @@ CASES = [
         options(optim_wrapper__critic=dict(type='OptimWrapper')),
         run,
         ValueError,
-        "optim_wrapper has keys ['critic'], but AdversarialUDASegmentor has only ['discriminator',",
+        "optim_wrapper has keys ['critic'], but UDASegmentor has only ['discriminator',",
     ),
     Case(
         'sampler of another loop',
@@ -453,6 +706,124 @@ CASES = [
         run,
         ValueError,
         "train_dataloader.sampler must be dict(type='PositionSampler')",
+    ),
+    Case(
+        'no validation by val_interval=0',
+        options(train_cfg__val_interval=0),
+        run,
+        ValueError,
+        'train_cfg.val_interval must be at least 1, got 0. For a run without validation set val_cfg, val_dataloader',
+    ),
+    Case(
+        'no validation by val_interval=-1',
+        options(train_cfg__val_interval=-1),
+        run,
+        ValueError,
+        'train_cfg.val_interval must be at least 1, got -1.',
+    ),
+    Case(
+        'persistent workers where there are none',
+        options(val_dataloader__persistent_workers=True),
+        run,
+        ValueError,
+        'val_dataloader: num_workers=0 has no workers that persistent_workers=True could keep.',
+    ),
+    Case(
+        'sliding windows without a size',
+        options(model__test_cfg=dict(mode='slide')),
+        run,
+        ValueError,
+        "model.test_cfg.mode='slide' needs the windows' size and distance in pixels, (height, width):",
+    ),
+    Case(
+        'gaps between sliding windows',
+        options(model__test_cfg=dict(mode='slide', crop_size=(16, 16), stride=(16, 24))),
+        run,
+        ValueError,
+        'model.test_cfg.stride=(16, 24) must be positive and no larger than crop_size=(16, 16)',
+    ),
+    Case(
+        'unknown mode of prediction',
+        options(model__test_cfg=dict(mode='whle')),
+        run,
+        ValueError,
+        "model.test_cfg.mode must be 'whole' or 'slide', got 'whle'.",
+    ),
+    Case(
+        "mmengine's one optimizer for our segmentor",
+        options(
+            model__adaptations=None,
+            param_scheduler=[],
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1), _delete_=True),
+        ),
+        run,
+        TypeError,
+        'optim_wrapper must name the player of each optimizer, also where there is one: optim_wrapper=dict(_delete_=Tr',
+    ),
+    Case(
+        'one optimizer for several players',
+        options(
+            model__adaptations__image_adversary__optimizers=dict(generator=dict(type='OptimWrapper')),
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1), _delete_=True),
+        ),
+        run,
+        TypeError,
+        'The adaptations bring players with optimizers of their own (generator), so optim_wrapper must name its',
+    ),
+    Case(
+        'one list of schedules for several players',
+        options(
+            model__adaptations__image_adversary__optimizers=dict(generator=dict(type='OptimWrapper')),
+            param_scheduler=[dict(type='MultiStepLR', by_epoch=False, milestones=[2])],
+        ),
+        run,
+        TypeError,
+        'param_scheduler does not say which player it is meant for: write param_scheduler=dict(_delete_=True, encoder=',
+    ),
+    Case(
+        'schedule that counts epochs',
+        options(param_scheduler__encoder=[dict(type='MultiStepLR', milestones=[2])]),
+        run,
+        ValueError,
+        'param_scheduler.encoder[0] (MultiStepLR) would never change anything: it counts epochs, and this run counts',
+    ),
+    Case(
+        'schedule of an unknown player',
+        options(param_scheduler__critic=[]),
+        run,
+        ValueError,
+        "param_scheduler has keys ['critic'], but UDASegmentor has only ['discriminator',",
+    ),
+    Case(
+        "our segmentor in mmengine's loop",
+        options(
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=1, _delete_=True),
+            train_dataloader__sampler=dict(type='InfiniteSampler', _delete_=True),
+        ),
+        run,
+        TypeError,
+        "UDASegmentor needs a batch per domain and an optimizer per player: set train_cfg.type='UDATrainLoop'",
+    ),
+    Case(
+        "mmseg's segmentor in our loop",
+        plain_segmentor,
+        run,
+        TypeError,
+        "UDATrainLoop trains a UDASegmentor, but model.type is EncoderDecoder. Set model.type='UDASegmentor'",
+    ),
+    Case(
+        "mmseg's metric for several domains",
+        options(val_evaluator=dict(type='IoUMetric', _delete_=True)),
+        run,
+        ValueError,
+        'val_evaluator: IoUMetric would give one score for the pixels of all domains (source, target).',
+    ),
+    Case(
+        'predictions of two images of one name',
+        write_predictions_of_one_name,
+        run,
+        ValueError,
+        "Give their data sets domains of their own, such as TagDomain(domain='target_a'), or rename the images.",
     ),
     Case(
         'unknown way to treat damaged files',
@@ -467,6 +838,13 @@ CASES = [
         misspell_option,
         KeyError,
         "--cfg-options model.bakbone.depth: model has no 'bakbone', only [",
+    ),
+    Case(
+        'option of the command line without a value',
+        nothing,
+        forget_the_value,
+        UsageError,
+        '--cfg-options model.backbone.depth: write KEY=VALUE, without spaces around the =.',
     ),
     Case(
         'config that is not there',
@@ -495,7 +873,7 @@ CASES = [
         save_weights({'net.weight': torch.zeros(2)}),
         run,
         UnreadableCheckpointError,
-        'None of the 1 weights in weights.pth fits AdversarialUDASegmentor',
+        'None of the 1 weights in weights.pth fits UDASegmentor',
     ),
     Case(
         'initial weights of another network',
@@ -516,7 +894,7 @@ CASES = [
         options(load_from='nowhere.pth'),
         run,
         FileNotFoundError,
-        'There is no checkpoint nowhere.pth. Check the path.',
+        'There is no checkpoint nowhere.pth: No such file or directory. Check the path.',
     ),
     Case(
         'resuming from mere weights',
@@ -531,6 +909,27 @@ CASES = [
         resume,
         UnreadableCheckpointError,
         'cannot be read as a checkpoint',
+    ),
+    Case(
+        'resuming at an iteration that does not exist',
+        save_run(iter=-1),
+        resume,
+        UnresumableCheckpointError,
+        'weights.pth cannot be resumed from: meta.iter is -1.',
+    ),
+    Case(
+        'resuming a run that is longer than the config says',
+        save_run(iter=99),
+        resume,
+        UnresumableCheckpointError,
+        'weights.pth was trained for 99 iterations, but train_cfg.max_iters is',
+    ),
+    Case(
+        'weights that are a named pipe',
+        pipe_for_weights,
+        run,
+        FileNotFoundError,
+        'There is no checkpoint weights.pth: a named pipe. Check the path.',
     ),
 ]
 
@@ -552,6 +951,8 @@ def test_bad_input_gets_a_clear_message(case, world):
     case.damage(config)
     if case.error is None:
         case.stage(config)
+        _, _, warning = case.message.partition('with a warning: ')
+        assert not warning or warning in next(Path('run').glob('*/*.log')).read_text()
         return
     with pytest.raises(case.error) as caught:
         case.stage(config)
@@ -583,12 +984,26 @@ def test_damaged_files_can_be_skipped_and_are_listed_at_the_end(world):
     config = smoke_config()
     config.train_cfg.update(max_iters=8, on_error='skip')
     config.experiment_name = 'bad_input_skip'
-    damaged = first(IMAGES)
-    write(damaged, b'')
+    names = {path.stem for path in IMAGES.iterdir()}
+    # Those that validation reads must be sound.
+    unscored = sorted(names - monitor_sample(names, 500))[:3]
+    empty_image, bomb = (IMAGES / f'{name}.png' for name in unscored[:2])
+    label, strip = LABELS / f'{unscored[2]}.png', first(TARGET)
+    write(empty_image, b'')
+    claim_size(bomb)
+    flip_bit(label)
+    make_strip(strip)
     run(config)
     log = next(Path('run').glob('*/*.log')).read_text()
-    assert '1 damaged training samples were skipped:' in log
-    assert log.count(f'{damaged}: empty image file (0 bytes); fetch it again') == 1 + 1 + log.count('While')
+    summary = log[log.index('damaged training samples were skipped:') :]
+    for path, reason in (
+        (empty_image, f'{empty_image}: empty image file (0 bytes); fetch it again'),
+        (bomb, f'{bomb}: its header claims 60000×60000 pixels'),
+        (IMAGES / label.name, f'{label}: damaged PNG file'),
+        (strip, 'OpenCV'),
+    ):
+        assert f'  {path}: {reason}' in summary and log.count(f'{path}: {reason}') >= 2
+    assert summary.count('\n  data/') == 4
 
 
 def test_files_without_permission_are_named(world):
@@ -620,6 +1035,26 @@ def test_files_without_permission_are_named(world):
         message = pipe.read()
     assert message.startswith('PermissionError') and f"Permission denied: '{locked}'" in message
     assert f'While reading {locked} for training.' in message
+
+
+@pytest.mark.parametrize('spare', [0, -1])
+def test_workers_need_a_short_temporary_folder(world, monkeypatch, short_folder, spare):
+    """A worker's socket has a name of at most 107 bytes; the run would wait for it for ever."""
+    folder = short_folder / ('t' * (LONGEST_TMPDIR - spare - len(str(short_folder)) - 1))
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(folder))
+    config = smoke_config()
+    config.val_dataloader.num_workers = 1
+    if spare < 0:
+        with pytest.raises(ValueError, match=r'val_dataloader: workers cannot hand over pictures.*TMPDIR'):
+            run(config)
+        return
+    socket_name = Path(tempfile.mkdtemp(prefix='pymp-')) / 'listener-XXXXXXXX'
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_name))
+        with pytest.raises(OSError, match='AF_UNIX path too long'):
+            socket.socket(socket.AF_UNIX).bind(f'{socket_name}x')
+    run(config)
 
 
 def test_the_documented_table_is_this_one():

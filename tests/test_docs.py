@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from cda_mmseg.engine import read_config
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/*.md')]
 
@@ -27,3 +29,16 @@ def test_commands_name_files_that_exist():
     configs = set(re.findall(r'tools/\w+\.(?:py|sh) (configs/[\w/]+\.py)', text))
     assert len(commands) > 5 and len(configs) > 5
     assert [name for name in sorted(commands | configs) if not (ROOT / name).is_file()] == []
+
+
+def test_the_leaf_in_own_data_fits_its_data_base(tmp_path):
+    """Crops smaller than the size that is padded to would be padding for the most part."""
+    text = (ROOT / 'docs' / 'own_data.md').read_text()
+    leaf = re.search(r'```python\n(_base_ = .*?)```', text, re.S)[1]
+    leaf = leaf.replace('my_source_to_my_target', 'airsim_to_camvid').replace("'_base_/", f"'{ROOT}/configs/_base_/")
+    (tmp_path / 'leaf.py').write_text(leaf)
+    config = read_config(tmp_path / 'leaf.py')
+    for loader in (config.train_dataloader, config.target_dataloader):
+        crop = next(step for step in loader.dataset.pipeline if step.type == 'RandomCrop')
+        assert tuple(crop.crop_size) == tuple(config.model.data_preprocessor.size)
+    assert config.model.decode_head.num_classes == len(config.train_dataloader.dataset.metainfo.classes)

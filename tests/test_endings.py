@@ -32,6 +32,17 @@ def assert_same_run(work_dir: Path, whole: Path) -> None:
     assert_identical(log_of(work_dir), log_of(whole), 'log')
 
 
+def spoilt_config(folder: Path, hook: str) -> str:
+    """Write a smoke config with a hook that breaks the run."""
+    path = folder / 'spoilt.py'
+    path.write_text(
+        f'_base_ = {SMOKE!r}\n'
+        "custom_imports = dict(imports=['cda_mmseg', 'tests.spoil_weights'])\n"
+        f'custom_hooks = [*_base_.custom_hooks, {hook}]\n'
+    )
+    return str(path)
+
+
 def test_a_run_that_is_asked_to_stop_goes_on_with_its_own_seed(whole, smoke_worlds, tmp_path):
     work_dir = tmp_path / 'run'
     process = start_tool(work_dir, smoke_worlds, '--seed', '5', *SCHEDULE)
@@ -53,13 +64,8 @@ def test_a_run_that_is_asked_to_stop_goes_on_with_its_own_seed(whole, smoke_worl
 def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(whole, smoke_worlds, tmp_path):
     """The error names player, term and files; without the cause the run goes on as if nothing had happened."""
     work_dir = tmp_path / 'run'
-    config = tmp_path / 'spoilt.py'
-    config.write_text(
-        f'_base_ = {SMOKE!r}\n'
-        "custom_imports = dict(imports=['cda_mmseg', 'tests.spoil_weights'])\n"
-        "custom_hooks = [*_base_.custom_hooks, dict(type='SpoilWeights', iteration=13)]\n"
-    )
-    process = start_tool(work_dir, smoke_worlds, '--seed', '5', *SCHEDULE, config=str(config))
+    config = spoilt_config(tmp_path, "dict(type='SpoilWeights', iteration=13)")
+    process = start_tool(work_dir, smoke_worlds, '--seed', '5', *SCHEDULE, config=config)
     assert finish_tool(process, timeout=60) == 1
     message = output_of(work_dir).strip().splitlines()[-1]
     assert 'NonFiniteLossError: The loss of the discriminator is not finite at iteration 13: ' in message
@@ -71,3 +77,37 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(whole, smoke_
 
     assert finish_tool(start_tool(work_dir, smoke_worlds, '--resume', *SCHEDULE)) == 0
     assert_same_run(work_dir, whole)
+
+
+def test_what_the_error_advises_works(smoke_worlds, tmp_path):
+    """A rate that explodes at a milestone: the run stops, and with a lower one it goes on from its last checkpoint."""
+    work_dir = tmp_path / 'run'
+    config = tmp_path / 'hot.py'
+    config.write_text(
+        f'_base_ = {SMOKE!r}\n'
+        "param_scheduler = dict(encoder=[dict(type='MultiStepLR', by_epoch=False, milestones=[10], gamma=1e25)])\n"
+    )
+    assert finish_tool(start_tool(work_dir, smoke_worlds, *SCHEDULE, config=str(config)), timeout=60) == 1
+    message = output_of(work_dir).strip().splitlines()[-1]
+    assert 'NonFiniteLossError' in message and 'resume from the last checkpoint with a lower learning rate' in message
+    stopped_at = int(re.search(r'at iteration (\d+)', message)[1])
+    point = find_resume_point(str(work_dir))
+    assert 0 < point.iteration <= stopped_at < ITERATIONS
+
+    lower = (*SCHEDULE, 'optim_wrapper.encoder.optimizer.lr=1e-31')
+    assert finish_tool(start_tool(work_dir, smoke_worlds, '--resume', *lower, config=str(config))) == 0
+    warning = f'WARNING - This run goes on at iteration {point.iteration} with other settings'
+    assert re.search(f'{warning}.*\n  encoder: lr 1e-05 → 1e-31\n', output_of(work_dir))
+    rates = dict(log_of(work_dir)['training', 'encoder.lr'])
+    assert rates[point.iteration] == 1e-5
+    assert rates[ITERATIONS] == pytest.approx(1e-31 * 1e25)
+
+
+def test_float16_that_never_updates_a_player_is_an_error(smoke_worlds, tmp_path):
+    work_dir = tmp_path / 'run'
+    config = spoilt_config(tmp_path, "dict(type='SpoilGradients')")
+    arguments = ('--amp', 'float16', *options(train_cfg__max_iters=3, train_cfg__val_interval=100))
+    assert finish_tool(start_tool(work_dir, smoke_worlds, *arguments, config=config), timeout=60) == 1
+    message = output_of(work_dir).strip().splitlines()[-1]
+    assert 'NoUpdateError: None of the last 3 updates of the encoder was made' in message
+    assert 'bfloat16' in message

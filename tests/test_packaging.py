@@ -1,5 +1,7 @@
 import email
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from mmengine.infer import BaseInferencer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -17,8 +20,8 @@ from cda_mmseg.version import __version__
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REQUIREMENTS = REPOSITORY / 'requirements'
-EXTRAS = ('plots', 'tsne', 'test', 'lint')
-SOURCES = ('LICENSE', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'pyproject.toml', 'setup.py')
+EXTRAS = ('cluster', 'efficientnet', 'plots', 'superpixels', 'tsne', 'test', 'lint')
+SOURCES = ('LICENSE', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'pyproject.toml', 'setup.py', 'model-index.yml')
 FOLDERS = ('cda_mmseg', 'configs', 'requirements', 'tools')
 
 
@@ -112,7 +115,7 @@ def test_wheel_holds_the_package_and_what_mim_looks_for(copy):
     expected = {f'cda_mmseg/{name}' for name in files_below(REPOSITORY / 'cda_mmseg') if name.endswith('.py')}
     for folder in ('configs', 'tools'):
         expected |= {f'cda_mmseg/.mim/{folder}/{name}' for name in files_below(REPOSITORY / folder)}
-    assert content == expected
+    assert content == {*expected, 'cda_mmseg/.mim/model-index.yml'}
     assert train == (REPOSITORY / 'tools' / 'train.py').read_bytes()
     assert licence == (REPOSITORY / 'LICENSE').read_bytes()
     assert (metadata['Name'], metadata['Version']) == ('cda_mmseg', __version__)
@@ -125,6 +128,7 @@ def test_wheel_holds_the_package_and_what_mim_looks_for(copy):
         'onedl-mmengine',
         'onedl-mmcv',
         'onedl-mmsegmentation',
+        'Jinja2',
     }
     for requirement in runtime:
         assert sorted(specifier.operator for specifier in requirement.specifier) == ['<', '>=']
@@ -135,8 +139,7 @@ def test_editable_install_links_what_mim_looks_for(copy):
     build(copy, 'editable')
     mim = copy / 'cda_mmseg' / '.mim'
     assert {path.name: path.resolve() for path in mim.iterdir()} == {
-        'configs': copy / 'configs',
-        'tools': copy / 'tools',
+        name: copy / name for name in ('configs', 'tools', 'model-index.yml')
     }
     assert all(not path.readlink().is_absolute() for path in mim.iterdir())
 
@@ -150,6 +153,46 @@ def test_source_distribution_builds_the_same_wheel(copy, tmp_path):
     shutil.rmtree(copy / 'dist')
     with zipfile.ZipFile(build(copy, 'wheel')) as wheel:
         assert from_archive == set(wheel.namelist())
+
+
+def test_the_index_names_every_leaf():
+    """Read as mmengine's inferencers and mim read it."""
+    models = list(BaseInferencer._get_models_from_metafile(str(REPOSITORY)))
+    assert {model['Name']: model['Config'] for model in models} == {
+        path.stem: f'configs/{path.name}' for path in (REPOSITORY / 'configs').glob('*.py')
+    }
+
+
+@pytest.mark.campaign
+def test_a_run_of_ones_own_from_a_wheel_without_a_clone(copy, smoke_worlds, tmp_path):
+    """As the README says, with an unpacked wheel in the place of an installed one."""
+    site, own = tmp_path / 'site', tmp_path / 'own'
+    shutil.unpack_archive(build(copy, 'wheel'), site, 'zip')
+    own.mkdir()
+    (own / 'data').symlink_to(smoke_worlds / 'data')
+
+    def run(*command):
+        outside = {**os.environ, 'PYTHONPATH': str(site)}
+        return subprocess.run(command, cwd=own, env=outside, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    shell = re.search(r'^(MIM=.*\n.*)$', (REPOSITORY / 'README.md').read_text(), re.M)[1]
+    run('bash', '-ec', shell.replace('python', shlex.quote(sys.executable), 1))
+    assert (own / 'configs').resolve() == site / 'cda_mmseg' / '.mim' / 'configs'
+    (own / 'mine.py').write_text(
+        "_base_ = 'configs/smoke/cl_gta2city.py'\n"
+        'source_loss = dict(main=dict(loss_weight=2.0))\n'
+        'train_cfg = dict(max_iters=2, val_interval=2)\n'
+    )
+    assert 'target/mIoU' in run(sys.executable, 'tools/train.py', 'mine.py')
+    image = next((smoke_worlds / 'data').rglob('*_leftImg8bit.png'))
+    printed = run(
+        sys.executable,
+        '-c',
+        'from mmseg.apis import MMSegInferencer; import cda_mmseg; print(cda_mmseg.__file__)\n'
+        "inferencer = MMSegInferencer('mine.py', 'work_dirs/mine/iter_2.pth', device='cpu')\n"
+        f"print(inferencer('{image}')['predictions'].shape)",
+    )
+    assert str(site) in printed and '(32, 64)' in printed
 
 
 @pytest.mark.campaign

@@ -1,5 +1,6 @@
 """tools/dist_train.sh on real processes: on two machines, their number changes, they are stopped, and one dies."""
 
+import getpass
 import json
 import os
 import signal
@@ -23,6 +24,14 @@ def free_port() -> int:
 def position_lines(work_dir: Path) -> list[dict]:
     files = sorted(work_dir.glob('positions.*.jsonl'))
     return [json.loads(line) for file in files for line in file.read_text().splitlines() if line.endswith('}')]
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process that somebody else waits for is running."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
 
 
 def recorded_config(folder: Path) -> str:
@@ -107,6 +116,38 @@ def test_one_two_one_processes_and_the_death_of_one(smoke_worlds, tmp_path):
     for domain in ('source', 'target'):
         assert sorted(position for line in trained for position in line[domain]) == list(range(total))
     assert find_resume_point(str(work_dir)).samples_consumed == dict(source=total, target=total)
+
+
+def test_processes_whose_torchrun_is_killed_save_and_end(smoke_worlds, tmp_path, short_folder):
+    """A second run is kept out while they live, and goes on once they are gone; no file is left elsewhere."""
+    work_dir, config = tmp_path / 'run', recorded_config(tmp_path)
+    # sockets do not take the long path of a folder below tmp_path
+    here, temporary = tmp_path / 'here', short_folder
+    here.mkdir()
+    (here / 'data').symlink_to(smoke_worlds / 'data')
+    schedule = options(workers=1, train_cfg__max_iters=5000, train_cfg__val_interval=4)
+    arguments = ('--work-dir', str(work_dir), *schedule, 'default_hooks.checkpoint.interval=4')
+    output, second = tmp_path / 'job.txt', tmp_path / 'second.txt'
+    with started_job(output, here, config, 2, *arguments, TMPDIR=temporary) as job:
+        pids = [wait_for_iteration(work_dir, 6, rank, job, output) for rank in range(2)]
+        with started_job(second, here, config, 2, *arguments, '--resume', TMPDIR=temporary) as refused:
+            assert refused.wait(60) == 1
+        assert f'train.py: {work_dir} is in use by process {pids[0]} on ' in second.read_text()
+        job.kill()
+        deadline = time.monotonic() + 40
+        while any(map(is_alive, pids)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert not any(map(is_alive, pids))
+    stopped = find_resume_point(str(work_dir)).iteration
+    assert f'Stopped by a signal after {stopped} iterations' in output.read_text()
+    lines = position_lines(work_dir)
+    assert {max(line['iteration'] for line in lines if line['rank'] == rank) + 1 for rank in range(2)} == {stopped}
+
+    schedule = options(train_cfg__max_iters=stopped + 1, train_cfg__val_interval=100)
+    assert finish_tool(start_tool(work_dir, here, '--resume', *schedule, config=config)) == 0, output_of(work_dir)
+    # torch makes one folder per user for its compiler, used or not
+    assert {path.name for path in temporary.iterdir()} <= {f'torchinductor_{getpass.getuser()}'}
+    assert [path.name for path in here.iterdir()] == ['data']
 
 
 def test_two_machines_then_one_that_is_asked_to_stop(smoke_worlds, tmp_path):

@@ -20,8 +20,8 @@ PR_SET_PDEATHSIG = 1
 
 def options(workers: int = 0, **changes: object) -> list[str]:
     """Write changes of config keys, dots as double underscores, as the tool takes them."""
-    values = {f'{name}_dataloader.num_workers': workers for name in ('train', 'target', 'val')}
-    values |= {f'{name}_dataloader.persistent_workers': workers > 0 for name in ('train', 'target', 'val')}
+    values = {f'{name}_dataloader.num_workers': workers for name in ('train', 'target', 'val', 'test')}
+    values |= {f'{name}_dataloader.persistent_workers': workers > 0 for name in ('train', 'target', 'val', 'test')}
     values |= {'default_hooks.logger.interval': 1} | {key.replace('__', '.'): value for key, value in changes.items()}
     return ['--cfg-options', *(f'{key}={value}' for key, value in values.items())]
 

@@ -7,19 +7,15 @@ the features of two. Fig. 1 comes from ``tools/paper.py fig1``, because it needs
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config
-
-from cda_mmseg.engine.checkpointing import install_safe_loader
-from cda_mmseg.paper.loss_figures import LOSS_FIGURES
-from cda_mmseg.paper.pipeline_figure import plot_pipeline
-from cda_mmseg.paper.pipeline_views import gather_pipeline
-from cda_mmseg.visualization.figures import save_figure
-
+LOSS_FIGURES = ('fig3', 'fig5', 'cubics', 'readings', 'descent', 'lemma2', 'clamp')
 SUFFIXES = ('.png', '.svg', '.pdf')
 
 
 def draw_losses(arguments: argparse.Namespace) -> list[Path]:
     """Draw the figures of the losses."""
+    from cda_mmseg.paper.loss_figures import LOSS_FIGURES
+    from cda_mmseg.visualization.figures import save_figure
+
     files = []
     for name in arguments.only or LOSS_FIGURES:
         files += save_figure(LOSS_FIGURES[name](), arguments.out / name, arguments.suffixes, arguments.dpi)
@@ -28,22 +24,30 @@ def draw_losses(arguments: argparse.Namespace) -> list[Path]:
 
 def draw_pipeline(arguments: argparse.Namespace) -> list[Path]:
     """Draw the players of a model."""
-    views = gather_pipeline(Config.fromfile(arguments.config), arguments.checkpoint, arguments.device)
+    from cda_mmseg.engine.composition import read_config
+    from cda_mmseg.paper.pipeline_figure import plot_pipeline
+    from cda_mmseg.paper.pipeline_views import gather_pipeline
+    from cda_mmseg.visualization.figures import save_figure
+
+    views = gather_pipeline(read_config(arguments.config), arguments.checkpoint, arguments.device)
     return save_figure(plot_pipeline(views), arguments.out / 'fig2', arguments.suffixes, arguments.dpi)
 
 
 def draw_features(arguments: argparse.Namespace) -> list[Path]:
     """Draw the class-score features of models, and print the distances between the domains."""
+    from cda_mmseg.engine.composition import read_config
+    from cda_mmseg.visualization.figures import save_figure
+
     try:
         from cda_mmseg.paper.class_features import gather_class_features
         from cda_mmseg.paper.domain_distance import class_distances
         from cda_mmseg.paper.tsne_figure import plot_tsne
     except ImportError as error:
         raise SystemExit(f"Fig. 4 needs scikit-learn: pip install 'cda_mmseg[tsne]' ({error})") from error
-    data = Config.fromfile(arguments.data) if arguments.data else None
+    data = read_config(arguments.data) if arguments.data else None
     models = {
         title: gather_class_features(
-            Config.fromfile(config), checkpoint, data, arguments.images, arguments.seed, arguments.device
+            read_config(config), checkpoint, data, arguments.images, arguments.seed, arguments.device
         )
         for title, (config, checkpoint) in (('before', arguments.before), ('after', arguments.after))
     }
@@ -67,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     figures = parser.add_subparsers(required=True)
 
     losses = figures.add_parser('losses', parents=[shared], help='Fig. 3, Fig. 5, Lemma 2, gradients, cubics, clamp')
-    losses.add_argument('--only', nargs='+', choices=list(LOSS_FIGURES), help='some of them')
+    losses.add_argument('--only', nargs='+', choices=LOSS_FIGURES, help='some of them')
     losses.set_defaults(draw=draw_losses)
 
     pipeline = figures.add_parser('fig2', parents=[shared], help='the players, with what passes between them')
@@ -84,15 +88,22 @@ def parse_arguments() -> argparse.Namespace:
     features.add_argument('--images', type=int, default=100, help='images of each domain, chosen at random')
     features.add_argument('--seed', type=int, default=0, help='seed of that choice, of t-SNE and of the folds')
     features.set_defaults(draw=draw_features)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.draw is draw_features and arguments.titles[0] == arguments.titles[1]:
+        features.error(f'--titles: both models are called {arguments.titles[0]!r}; give each a title of its own')
+    return arguments
 
 
 def main() -> None:
     """Draw."""
     arguments = parse_arguments()
+    from cda_mmseg.explained_errors import explained_errors
+    from cda_mmseg.utils.loading import install_safe_loader
+
     install_safe_loader()
-    for file in arguments.draw(arguments):
-        print(file)
+    with explained_errors():
+        for file in arguments.draw(arguments):
+            print(file)
 
 
 if __name__ == '__main__':

@@ -3,25 +3,33 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config
-from prettytable import PrettyTable
-
-from cda_mmseg.paper.composition import main_losses
-from cda_mmseg.paper.gradient_sizes import measure_gradient_sizes
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Measure and print."""
+    """Read the command line, then measure and print."""
     parser = argparse.ArgumentParser(description="Measure the losses' gradients on E, at the state of a checkpoint.")
     parser.add_argument('config', help='config of a model with a GAN')
     parser.add_argument('checkpoint', help='checkpoint of it, such as GAN + CE at the end of the warm start')
     parser.add_argument('--batches', type=int, default=8, help='number of batches; the norms are medians over them')
     parser.add_argument('--device', default='cpu', help='device to compute on')
     arguments = parser.parse_args()
+    from cda_mmseg.explained_errors import explained_errors
+
+    with explained_errors():
+        measure(arguments)
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Measure and print, with errors as they are raised."""
+    from prettytable import PrettyTable
+
+    from cda_mmseg.engine.composition import read_config
+    from cda_mmseg.paper.composition import main_losses
+    from cda_mmseg.paper.gradient_sizes import measure_gradient_sizes
+
     sizes = measure_gradient_sizes(
-        Config.fromfile(arguments.config),
+        read_config(arguments.config),
         arguments.checkpoint,
         main_losses(ROOT / 'configs'),
         arguments.batches,

@@ -9,15 +9,20 @@ import os
 import time
 from pathlib import Path
 
-from cda_mmseg.datasets.worlds import PAIRS, write_world
+PAIRS = (
+    'gta2city',
+    'synthia2city',
+    'appearance',
+    'urbansyn2city',
+    'city2darkzurich',
+    'city2acdc',
+    'rural2urban',
+    'urban2rural',
+)
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line.
-
-    Returns:
-        argparse.Namespace: The options.
-    """
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n')[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -34,25 +39,32 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Write the pairs asked for."""
+    """Read the command line, then write the pairs."""
     arguments = parse_arguments()
+    from cda_mmseg.explained_errors import explained_errors
+
+    with explained_errors():
+        write(arguments)
+
+
+def write(arguments: argparse.Namespace) -> None:
+    """Write the pairs asked for, with errors as they are raised."""
+    from cda_mmseg.datasets.worlds import write_world
+
     for pair in arguments.pair:
         folder = arguments.out / pair
         start = time.monotonic()
-        try:
-            written = write_world(
-                folder,
-                pair=pair,
-                size=tuple(arguments.size),
-                source=arguments.source,
-                target_train=arguments.target_train,
-                target_val=arguments.target_val,
-                seed=arguments.seed,
-                workers=arguments.workers,
-                overwrite=arguments.overwrite,
-            )
-        except (ValueError, FileExistsError) as error:
-            raise SystemExit(f'make_worlds.py: {error}') from error
+        written = write_world(
+            folder,
+            pair=pair,
+            size=tuple(arguments.size),
+            source=arguments.source,
+            target_train=arguments.target_train,
+            target_val=arguments.target_val,
+            seed=arguments.seed,
+            workers=arguments.workers,
+            overwrite=arguments.overwrite,
+        )
         if written:
             print(f'{folder}: written in {time.monotonic() - start:.1f} s')
         else:

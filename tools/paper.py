@@ -5,24 +5,11 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from cda_mmseg.paper.campaign import Campaign, CampaignError, CampaignStopped, list_points
-from cda_mmseg.paper.composition import warm_start_end
-from cda_mmseg.paper.data_settings import find_setting
-from cda_mmseg.paper.experiments import READINGS
-from cda_mmseg.paper.measured_table import measure_table
-from cda_mmseg.paper.projection import format_duration
-from cda_mmseg.paper.table_files import write_table
-from cda_mmseg.paper.tables import FIGURE_1, TABLES
-from cda_mmseg.visualization.curves import plot_domain_curves
-from cda_mmseg.visualization.figures import save_figure
-
 ROOT = Path(__file__).resolve().parent.parent
-FIGURE_1_TITLES = {'source_only': 'source-only', 'gan_ce': 'GAN + CE', 'gan_cl': 'GAN + CL'}
+TABLES = ('table1', 'table2', 'table3', 'table4', 'table5', 'table6', 'gradients')
+READINGS = ('paper', 'equal-ratio')
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -40,62 +27,37 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--readings', nargs='+', choices=READINGS, default=list(READINGS), help='of loss ablations')
     parser.add_argument('--validations', type=int, help="validations of a run (default: the config's)")
     parser.add_argument('--out', type=Path, help='folder of the campaign (default: work_dirs/paper/<data>_x<scale>)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes of config keys, for all runs')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='changes of config keys, for all runs'
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument('--project', action='store_true', help='print the projected time and stop')
     mode.add_argument('--no-train', action='store_true', help='write tables from finished runs only')
     return parser.parse_args()
 
 
-def write_results(campaign: Campaign, arguments: argparse.Namespace) -> list[Path]:
-    """Write tables and figures from what is finished."""
-    readings = tuple(reading for reading in READINGS if reading in arguments.readings)
-    notes = [f'Scale of the schedule: {arguments.scale:g}.']
-    notes += [f'Not finished: {point} ({reason}).' for point, reason in campaign.failures.items()]
-    files: list[Path] = []
-    for name in (name for name in TABLES if name in arguments.what):
-        table = TABLES[name]
-        results = {
-            experiment.folder: {
-                point.seed: result
-                for point in list_points([experiment], arguments.seeds)
-                if (result := campaign.result(point)) is not None
-            }
-            for experiment in table.experiments(readings)
-        }
-        sizes = campaign.gradient_sizes(table.pair) if len(table.readings) > 1 else None
-        measured = measure_table(table, campaign.setting, results, readings, sizes, notes)
-        files += write_table(measured, campaign.out / name)
-    if 'fig1' in arguments.what:
-        files += draw_figure_1(campaign, arguments.seeds)
-    return files
-
-
-def draw_figure_1(campaign: Campaign, seeds: list[int]) -> list[Path]:
-    """Draw the scores on both domains during training, one figure per seed."""
-    files: list[Path] = []
-    for seed in seeds:
-        points = list_points(FIGURE_1, [seed])
-        logs = []
-        for point in points:
-            result = campaign.result(point)
-            if result is not None:
-                logs.append(replace(result.log, name=FIGURE_1_TITLES[point.experiment.name]))
-        if logs:
-            end = warm_start_end(campaign.compose(FIGURE_1[0]))
-            title = f'{campaign.setting.title}, seed {seed}'
-            files += save_figure(
-                plot_domain_curves(logs, warm_start_end=end, title=title), campaign.out / f'fig1_{seed}'
-            )
-    return files
-
-
 def main() -> None:
-    """Project, train, write."""
+    """Read the command line, then project, train, write."""
     arguments = parse_arguments()
+    from cda_mmseg.explained_errors import explained_errors
+
+    with explained_errors():
+        produce(arguments)
+
+
+def produce(arguments: argparse.Namespace) -> None:
+    """Project, train, write, with errors as they are raised."""
+    from cda_mmseg.launch import read_options
+    from cda_mmseg.paper.campaign import Campaign, CampaignStopped, list_points
+    from cda_mmseg.paper.data_settings import find_setting
+    from cda_mmseg.paper.projection import format_duration
+    from cda_mmseg.paper.results import write_results
+    from cda_mmseg.paper.tables import FIGURE_1, TABLES
+
+    options = read_options(arguments.cfg_options)
     setting = find_setting(arguments.data)
-    out = arguments.out or Path('work_dirs') / 'paper' / f'{setting.name}_x{arguments.scale:g}'
-    campaign = Campaign(ROOT, out, setting, arguments.scale, arguments.validations, arguments.cfg_options)
+    out = arguments.out or Path('work_dirs') / 'paper' / f'{setting.name}_x{str(arguments.scale).removesuffix(".0")}'
+    campaign = Campaign(ROOT, out, setting, arguments.scale, arguments.validations, options or None)
     readings = tuple(reading for reading in READINGS if reading in arguments.readings)
     experiments = [
         experiment
@@ -124,7 +86,7 @@ def main() -> None:
         except CampaignStopped as stop:
             print(f'{stop} The same command goes on from there.', file=sys.stderr)
             sys.exit(os.EX_TEMPFAIL)
-    for file in write_results(campaign, arguments):
+    for file in write_results(campaign, arguments.what, arguments.seeds, arguments.readings, arguments.scale):
         print(file)
     for point, reason in campaign.failures.items():
         print(f'Not finished: {point}: {reason}', file=sys.stderr)
@@ -132,7 +94,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (CampaignError, FileNotFoundError, ValueError) as error:
-        sys.exit(str(error))
+    main()

@@ -7,35 +7,29 @@ command is given again. ``python tools/prepare_data.py --verify data/gtav_1024``
 
 import argparse
 import os
-
-from mmengine.config import Config, DictAction
-
-import cda_mmseg  # noqa: F401  registers the data sets and transforms
-from cda_mmseg import launch
-from cda_mmseg.datasets.preparation import prepare, verify
-from cda_mmseg.datasets.preparation.encoding import FORMATS
+import sys
+from os.path import expanduser
 
 LOADERS = {'source': 'train_dataloader', 'target': 'target_dataloader'}
+FORMATS = ('png', 'jpg')
 MAX_LISTED_PROBLEMS = 20
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line.
-
-    Returns:
-        argparse.Namespace: The options.
-    """
+    """Read the command line."""
     parser = argparse.ArgumentParser(description='Write a resized copy of a training data set, or check one.')
-    parser.add_argument('config', nargs='?', help='config file that trains on the data set')
+    parser.add_argument('config', nargs='?', type=expanduser, help='config file that trains on the data set')
     parser.add_argument('--domain', choices=LOADERS, help="which of the config's data sets; no labels of the target")
-    parser.add_argument('--out', help='folder of the copy; nothing is written elsewhere')
-    parser.add_argument('--verify', metavar='FOLDER', help='check every file of a finished copy instead')
+    parser.add_argument('--out', type=expanduser, help='folder of the copy; nothing is written elsewhere')
+    parser.add_argument(
+        '--verify', type=expanduser, metavar='FOLDER', help='check every file of a finished copy instead'
+    )
     parser.add_argument('--format', choices=FORMATS, default='png', help='png is lossless (default), jpg is not')
     parser.add_argument('--quality', type=int, default=95, help='quality of jpg, 1 to 100 (default: 95)')
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count() or 1, help='number of processes (default: one per CPU core)'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes of config keys')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='changes of config keys')
     arguments = parser.parse_args()
     if not arguments.verify and not (arguments.config and arguments.domain and arguments.out):
         parser.error('give a config, --domain and --out; or --verify FOLDER')
@@ -43,11 +37,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def print_problems(problems: list[str]) -> None:
-    """List what is wrong, one a line.
-
-    Args:
-        problems (list[str]): Descriptions that name their file.
-    """
+    """List what is wrong, one a line."""
     for problem in problems[:MAX_LISTED_PROBLEMS]:
         print(f'  {problem}')
     if len(problems) > MAX_LISTED_PROBLEMS:
@@ -61,6 +51,8 @@ def check(folder: str, workers: int) -> None:
         folder (str): The copy.
         workers (int): Number of files read at a time.
     """
+    from cda_mmseg.datasets.preparation import verify
+
     problems = verify(folder, workers)
     if problems:
         print(f'{folder}: {len(problems)} files are not as they were written:')
@@ -69,13 +61,12 @@ def check(folder: str, workers: int) -> None:
     print(f'{folder}: every file is as it was written.')
 
 
-def write(config: Config, arguments: argparse.Namespace) -> None:
-    """Write a copy; exit with 1 if images are missing in it.
+def write(arguments: argparse.Namespace) -> None:
+    """Write a copy; exit with 1 if images are missing in it."""
+    from cda_mmseg import launch
+    from cda_mmseg.datasets.preparation import prepare
 
-    Args:
-        config (Config): The training config.
-        arguments (argparse.Namespace): The options.
-    """
+    config = launch.load_config(arguments.config, launch.read_options(arguments.cfg_options), None, 'none')
     key = LOADERS[arguments.domain]
     outcome = prepare(
         config[key].dataset,
@@ -103,15 +94,17 @@ def write(config: Config, arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Write or check a copy."""
     arguments = parse_arguments()
+    from cda_mmseg.explained_errors import explained_errors
+
     try:
-        if arguments.verify:
-            check(arguments.verify, arguments.workers)
-        else:
-            write(launch.load_config(arguments.config, arguments.cfg_options, None, 'none'), arguments)
-    except (ValueError, KeyError, OSError) as error:
-        raise SystemExit(f'prepare_data.py: {error}') from error
+        with explained_errors():
+            if arguments.verify:
+                check(arguments.verify, arguments.workers)
+            else:
+                write(arguments)
     except KeyboardInterrupt:
-        raise SystemExit('\nInterrupted. Give the same command again: it goes on.') from None
+        print('\nInterrupted. Give the same command again: it goes on.', file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
 
 
 if __name__ == '__main__':

@@ -2,25 +2,27 @@
 
 import argparse
 import os
-
-from mmengine.config import ConfigDict, DictAction
-from mmengine.runner import Runner
-
-from cda_mmseg import launch
-from cda_mmseg.engine.checkpointing import install_safe_loader
+from os.path import expanduser
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file or address')
-    parser.add_argument('--work-dir', help='folder for the log (default: work_dirs/<name of the config>)')
-    parser.add_argument('--out', help='write the predicted class ids of every image into this folder, as PNG')
-    parser.add_argument('--show-dir', help='paint predictions over the images, into this folder')
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation: three scales, flipped and not')
+    parser.add_argument('config', type=expanduser, help='config file')
+    parser.add_argument('checkpoint', type=expanduser, help='checkpoint file or address')
+    parser.add_argument(
+        '--work-dir', type=expanduser, help='folder for the log (default: work_dirs/<name of the config>)'
+    )
+    parser.add_argument(
+        '--out', type=expanduser, help='write the predicted class ids of every image into this folder, as PNG'
+    )
+    parser.add_argument('--per-image', type=expanduser, metavar='FILE.csv', help='write the scores of every image')
+    parser.add_argument('--show-dir', type=expanduser, help='paint predictions over the images, into this folder')
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation, by default three scales, flipped and not'
+    )
     parser.add_argument('--trust-checkpoint', action='store_true', help='let code in the checkpoint run: only your own')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes of config keys')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='changes of config keys')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
     arguments = parser.parse_args()
@@ -28,51 +30,36 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def augment_test_time(config: ConfigDict) -> None:
-    """Let every image be predicted at three scales, flipped and not, as mmseg's TTA does."""
-    for dataset in config.test_dataloader.dataset.get('datasets', [config.test_dataloader.dataset]):
-        steps = {step.type: step for step in dataset.pipeline}
-        load, pack = steps.pop('LoadImage'), steps.pop('PackSegInputs')
-        # Pictures that are evaluated at their own size are scaled by the ratio itself.
-        size = steps.pop('Resize', ConfigDict()).get('scale')
-        ratios = (0.75, 1.0, 1.25)
-        scales = (
-            [dict(scale=tuple(round(side * ratio) for side in size)) for ratio in ratios]
-            if size
-            else [dict(scale_factor=ratio) for ratio in ratios]
-        )
-        pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
-        dataset.pipeline = [
-            load,
-            dict(
-                type='TestTimeAug',
-                transforms=[
-                    [dict(type='Resize', keep_ratio=True, **scale) for scale in scales],
-                    [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
-                    *[[step] for step in steps.values()],
-                    [pack],
-                ],
-            ),
-        ]
-    config.model = ConfigDict(**config.tta_model, module=config.model)
-
-
 def main() -> None:
     """Evaluate."""
     arguments = parse_arguments()
-    config = launch.load_config(arguments.config, arguments.cfg_options, arguments.work_dir, arguments.launcher)
+    from cda_mmseg.explained_errors import explained_errors
+
+    with explained_errors():
+        evaluate(arguments)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Evaluate, with errors as they are raised."""
+    from cda_mmseg import launch
+    from cda_mmseg.datasets.test_time_augmentation import augment_config
+    from cda_mmseg.utils.loading import install_safe_loader
+
+    options = launch.read_options(arguments.cfg_options)
+    config = launch.load_config(arguments.config, options, arguments.work_dir, arguments.launcher)
     install_safe_loader(arguments.trust_checkpoint)
-    launch.start_processes_on_cpu(config)
-    launch.limit_threads()
-    config.load_from = arguments.checkpoint
+    launch.start_process(config)
+    config.load_from, config.resume = arguments.checkpoint, False
     if arguments.out:
         config.test_evaluator.output_dir = arguments.out
+    if arguments.per_image:
+        config.test_evaluator.per_image = arguments.per_image
     if arguments.show_dir:
         config.default_hooks.visualization.draw = True
         config.visualizer.save_dir = arguments.show_dir
     if arguments.tta:
-        augment_test_time(config)
-    runner = Runner.from_cfg(config)
+        augment_config(config)
+    runner = launch.build_runner(config)
     runner.test()
     launch.leave_processes(runner)
 

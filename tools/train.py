@@ -1,29 +1,38 @@
 """Train a segmentor: ``python tools/train.py configs/cl_gta2city.py``."""
 
+from __future__ import annotations
+
 import argparse
 import os
-from pathlib import Path
+from os.path import expanduser
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
-from mmengine.dist import is_main_process
-from mmengine.runner import Runner
-
-from cda_mmseg import launch
-from cda_mmseg.engine.checkpointing import install_safe_loader
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Train a segmentor.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder of the run (default: work_dirs/<name of the config>)')
+    parser.add_argument('config', type=expanduser, help='config file')
+    parser.add_argument(
+        '--work-dir', type=expanduser, help='folder of the run (default: work_dirs/<name of the config>)'
+    )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
+        type=expanduser,
         metavar='CHECKPOINT',
         help='go on with a run, from this checkpoint or from the newest complete one in the work-dir; put it after the '
         'config',
+    )
+    parser.add_argument(
+        '--branch-from',
+        type=expanduser,
+        metavar='CHECKPOINT',
+        help='start from the weights, matching optimizer states and iteration of a checkpoint of another run; '
+        'everything else is as the config says',
     )
     parser.add_argument(
         '--amp',
@@ -38,7 +47,16 @@ def parse_arguments() -> argparse.Namespace:
         '--trust-checkpoint', action='store_true', help='let code in checkpoints run: only for your own'
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='changes of config keys, as model.backbone.depth=19'
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='changes of the config, as model.backbone.depth=19',
+    )
+    parser.add_argument(
+        '--stop-with-parent',
+        action='store_true',
+        help="stop as on SIGTERM when the process that started this one is gone (a launcher's processes always do)",
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
@@ -47,37 +65,44 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def report(config: Config) -> None:
-    """Say where things are."""
-    work_dir = Path(config.work_dir)
-    pointer = work_dir / 'last_checkpoint'
-    scalars = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    print(f'\nRun:             {work_dir}')
-    if pointer.is_file():
-        print(f'Last checkpoint: {pointer.read_text().strip()}')
-    if scalars:
-        print(f'Scores, losses:  {scalars[-1]}')
-    print(f'Evaluate with:   python tools/test.py {Path(config.filename)} CHECKPOINT')
-
-
 def main() -> None:
     """Train."""
     arguments = parse_arguments()
-    config = launch.load_config(arguments.config, arguments.cfg_options, arguments.work_dir, arguments.launcher)
-    install_safe_loader(arguments.trust_checkpoint)
-    launch.start_processes_on_cpu(config)
-    launch.limit_threads()
+    from cda_mmseg import launch
+    from cda_mmseg.explained_errors import explained_errors
+    from cda_mmseg.utils.loading import install_safe_loader
+
+    with explained_errors():
+        options = launch.read_options(arguments.cfg_options)
+        config = launch.load_config(arguments.config, options, arguments.work_dir, arguments.launcher)
+        install_safe_loader(arguments.trust_checkpoint)
+        launch.start_process(config, arguments.stop_with_parent)
+        with launch.run_lock(config):
+            train(config, arguments)
+
+
+def train(config: Config, arguments: argparse.Namespace) -> None:
+    """Train in a folder that is this run's alone."""
+    from mmengine.dist import is_main_process
+
+    from cda_mmseg import launch
+
     if arguments.amp:
         launch.enable_mixed_precision(config, arguments.amp)
     if arguments.seed is not None:
         config.setdefault('randomness', {})['seed'] = arguments.seed
+    if arguments.branch_from:
+        config.branch_from = arguments.branch_from
+    if config.get('resume'):
+        # mmengine's own way to say it; it takes the same safe path
+        arguments.resume = arguments.resume or config.get('load_from') or 'auto'
     if arguments.resume and launch.resume_point(config, arguments.resume, arguments.trust_checkpoint) is None:
         print(f'No checkpoint in {config.work_dir}: the run starts at the beginning.')
-    runner = launch.deterministic_runner(config) if arguments.deterministic else Runner.from_cfg(config)
+    runner = launch.build_runner(config, arguments.deterministic)
     try:
         runner.train()
         if is_main_process():
-            report(config)
+            launch.report(runner)
     except SystemExit:
         # Stopped by a signal: all processes have saved and are about to exit.
         launch.leave_processes(runner)

@@ -3,6 +3,16 @@
 from .both_domains import BothDomainsDataset
 from .gtav import GTAVDataset
 from .synthia import SynthiaDataset
-from .transforms import LoadImage, LoadLabelIds, TagDomain
+from .transforms import LoadImage, LoadLabelIds, LoadSuperpixels, TagDomain
+from .urbansyn import UrbanSynDataset
 
-__all__ = ['BothDomainsDataset', 'GTAVDataset', 'LoadImage', 'LoadLabelIds', 'SynthiaDataset', 'TagDomain']
+__all__ = [
+    'BothDomainsDataset',
+    'GTAVDataset',
+    'LoadImage',
+    'LoadLabelIds',
+    'LoadSuperpixels',
+    'SynthiaDataset',
+    'TagDomain',
+    'UrbanSynDataset',
+]

@@ -1,4 +1,4 @@
-"""Label schemes of the three data sets: raw label id → one of the 19 Cityscapes trainIds, 255 where none applies.
+"""Label schemes of the data sets: raw label id → one of the 19 Cityscapes trainIds, 255 where none applies.
 
 Every id that a scheme defines is listed, so that an id that is not here can be reported as a damaged or foreign file.
 """
@@ -58,5 +58,13 @@ in GTAV."""
 SYNTHIA_IDS = MappingProxyType({**dict.fromkeys(range(23), IGNORE), **_SYNTHIA_TRAIN_IDS})
 """SYNTHIA-RAND-CITYSCAPES, ids 0..22; void 0, parking 13, road work 14 and lane marking 22 are no training class."""
 
-ID_MAPS = MappingProxyType({'cityscapes': CITYSCAPES_IDS, 'synthia': SYNTHIA_IDS})
+TRAIN_IDS = MappingProxyType({**{train_id: train_id for train_id in range(19)}, IGNORE: IGNORE})
+"""Labels that hold the 19 trainIds already, such as ``*_labelTrainIds.png``."""
+
+URBANSYN_IDS = MappingProxyType({**TRAIN_IDS, 19: IGNORE})
+"""UrbanSyn: the 19 trainIds, and 19 for what is unlabeled."""
+
+ID_MAPS = MappingProxyType(
+    {'cityscapes': CITYSCAPES_IDS, 'synthia': SYNTHIA_IDS, 'train_ids': TRAIN_IDS, 'urbansyn': URBANSYN_IDS}
+)
 """The schemes by the name that a config uses."""

@@ -1,20 +1,27 @@
 """What trains: loop, sample order, optimizers, hooks and checkpoints."""
 
 from cda_mmseg.engine import checkpointing, hooks
+from cda_mmseg.engine.composition import compose, read_config
 from cda_mmseg.engine.loops import UDATrainLoop
 from cda_mmseg.engine.optim import AutocastOptimWrapper, PlayerOptimWrapperConstructor, PlayerOptimWrapperDict
-from cda_mmseg.engine.progress import TrainingProgress
-from cda_mmseg.engine.sampling import PositionedDataset, PositionSampler, SampleOrder
+from cda_mmseg.engine.orders import PermutationOrder, RareClassOrder, SampleOrder, SharesOrder
+from cda_mmseg.engine.runner import UDARunner
+from cda_mmseg.engine.sampling import PositionedDataset, PositionSampler
 
 __all__ = [
     'AutocastOptimWrapper',
+    'PermutationOrder',
     'PlayerOptimWrapperConstructor',
     'PlayerOptimWrapperDict',
     'PositionSampler',
     'PositionedDataset',
+    'RareClassOrder',
     'SampleOrder',
-    'TrainingProgress',
+    'SharesOrder',
+    'UDARunner',
     'UDATrainLoop',
     'checkpointing',
+    'compose',
     'hooks',
+    'read_config',
 ]

@@ -7,48 +7,17 @@ data set, and it costs the same at every iteration.
 
 from collections.abc import Iterator
 
-import numpy as np
 from mmengine.dist import get_dist_info
 from mmengine.logging import MMLogger
 from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset, Sampler
 
-from cda_mmseg.engine.randomness import seeded_sample, stable_hash
-
-
-class SampleOrder:
-    """Map global positions to sample indices, every epoch in an order of its own.
-
-    Args:
-        length (int): Number of samples, at least 1.
-        seed (int): Seed of the order.
-
-    Raises:
-        ValueError: If there are no samples.
-    """
-
-    def __init__(self, length: int, seed: int) -> None:
-        if length < 1:
-            raise ValueError('A training data set has no samples: check its data_root and data_prefix.')
-        self.length = length
-        self.seed = seed
-        self._epoch = -1
-        self._permutation = np.empty(0, dtype=np.int64)
-
-    def index(self, position: int) -> int:
-        """Return the sample at a global position.
-
-        Args:
-            position (int): Global position, at least 0.
-
-        Returns:
-            int: Index in [0, length).
-        """
-        epoch, place = divmod(position, self.length)
-        if epoch != self._epoch:
-            generator = np.random.Generator(np.random.Philox(stable_hash(self.seed, 'order', epoch)))
-            self._epoch, self._permutation = epoch, generator.permutation(self.length)
-        return int(self._permutation[place])
+from cda_mmseg.datasets.pipelines import check_stock_loaders
+from cda_mmseg.datasets.transforms.image_files import READING_ERRORS, raise_named
+from cda_mmseg.datasets.transforms.load_superpixels import superpixels_of
+from cda_mmseg.engine.orders import PermutationOrder, SampleOrder
+from cda_mmseg.utils.arguments import lists_arguments
+from cda_mmseg.utils.randomness import seeded_sample, stable_hash
 
 
 class PositionedDataset(Dataset):
@@ -57,6 +26,7 @@ class PositionedDataset(Dataset):
     Args:
         dataset (Dataset): The data set to read, with ``metainfo`` as mmengine's data sets have it.
         seed (int): Seed of order and augmentation.
+        order (SampleOrder | None): Order of the samples; by default every sample once per epoch.
         on_error (str): 'raise' stops at a damaged file; 'skip' takes the next sample of the order's next epoch in its
             place and notes the damaged one in the metainfo ``skipped`` of the sample that stands in.
 
@@ -66,13 +36,14 @@ class PositionedDataset(Dataset):
 
     MAX_SUBSTITUTES = 20
 
-    def __init__(self, dataset: Dataset, seed: int, on_error: str = 'raise') -> None:
+    def __init__(self, dataset: Dataset, seed: int, on_error: str = 'raise', order: SampleOrder | None = None) -> None:
         if on_error not in ('raise', 'skip'):
             raise ValueError(f"train_cfg.on_error must be 'raise' or 'skip', got {on_error!r}.")
+        check_stock_loaders(dataset)
         self.dataset = dataset
         self.seed = seed
         self.on_error = on_error
-        self.order = SampleOrder(len(dataset), seed)
+        self.order = order or PermutationOrder(dataset, seed)
 
     @property
     def metainfo(self) -> dict:
@@ -88,13 +59,10 @@ class PositionedDataset(Dataset):
         for attempt in range(self.MAX_SUBSTITUTES):
             index = self.order.index(position + attempt * len(self))
             try:
-                with seeded_sample(stable_hash(self.seed, 'augmentation', position)):
-                    sample = self.dataset[index]
-                check_labels(sample, self.dataset)
-            except (OSError, ValueError) as error:
+                sample = self._draw(index, position)
+            except READING_ERRORS as error:
                 if self.on_error == 'raise':
-                    error.add_note(f'While reading {self._name(index)} for training.')
-                    raise
+                    raise_named(error, self._name(index), 'training')
                 skipped.append(f'{self._name(index)}: {error}')
                 continue
             if skipped:
@@ -105,6 +73,17 @@ class PositionedDataset(Dataset):
             'Repair or remove the files.'
         )
 
+    def _draw(self, index: int, position: int) -> dict:
+        """Augment a sample, and again with other seeds while the order does not accept it."""
+        for draw in range(self.order.max_draws):
+            seeds = (position, draw) if draw else (position,)
+            with seeded_sample(stable_hash(self.seed, 'augmentation', *seeds)):
+                sample = self.dataset[index]
+            check_labels(sample, self.dataset)
+            if self.order.accepts(sample, position):
+                break
+        return sample
+
     def _name(self, index: int) -> str:
         get_data_info = getattr(self.dataset, 'get_data_info', None)
         return str(get_data_info(index).get('img_path', index)) if get_data_info else f'sample {index}'
@@ -114,14 +93,15 @@ def check_labels(sample: dict, dataset: Dataset) -> None:
     """Refuse labels beyond the classes of their data set; on a GPU a loss would end the process without a name.
 
     Args:
-        sample (dict): A sample as ``PackSegInputs`` gives it; one without labels passes.
+        sample (dict): A sample as ``PackSegInputs`` gives it; one without labels, or with superpixels in their place,
+            passes.
         dataset (Dataset): Its data set, with ``metainfo['classes']`` and, by default 255, ``ignore_index``.
 
     Raises:
         ValueError: If a label is neither a class nor the ignored one.
     """
     classes = dataset.metainfo.get('classes')
-    if classes is None or 'gt_sem_seg' not in sample['data_samples']:
+    if classes is None or 'gt_sem_seg' not in sample['data_samples'] or superpixels_of(dataset) is not None:
         return
     labels = sample['data_samples'].gt_sem_seg.data
     known = labels.masked_fill(labels == getattr(dataset, 'ignore_index', 255), 0)
@@ -144,9 +124,11 @@ class PositionSampler(Sampler):
         start (int): Samples consumed before this process begins; the training loop sets it when it resumes.
 
     Raises:
-        TypeError: If the data set is not wrapped, that is, if another loop than ``UDATrainLoop`` builds the loader.
+        TypeError: If the data set is not wrapped, that is, if another loop than ``UDATrainLoop`` builds the loader; for
+            an argument that is not taken, with those that are.
     """
 
+    @lists_arguments
     def __init__(self, dataset: PositionedDataset, seed: int | None = None, start: int = 0) -> None:
         if not isinstance(dataset, PositionedDataset):
             raise TypeError(
@@ -162,6 +144,9 @@ class PositionSampler(Sampler):
         while True:
             yield position
             position += self.world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing, as mmengine's ``InfiniteSampler`` does: the order is one of positions, which know their epoch."""
 
     def __len__(self) -> int:
         """Return the number of samples of one epoch; the sampler itself never ends."""

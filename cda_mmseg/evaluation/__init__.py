@@ -2,5 +2,6 @@
 
 from .domain_iou import DomainIoUMetric
 from .log_processor import DomainLogProcessor
+from .pixel_probabilities import PixelProbabilities
 
-__all__ = ['DomainIoUMetric', 'DomainLogProcessor']
+__all__ = ['DomainIoUMetric', 'DomainLogProcessor', 'PixelProbabilities']

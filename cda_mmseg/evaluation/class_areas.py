@@ -1,5 +1,6 @@
 """Count, for one image, the pixels that every segmentation score is made of."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -7,10 +8,24 @@ INTERSECTION, PREDICTION, GROUND_TRUTH, PREDICTION_EVERYWHERE = range(4)
 _TABLES = 4
 
 
-def count_class_areas(
+def class_areas(table: np.ndarray) -> np.ndarray:
+    """Add up the areas that scores are made of.
+
+    Args:
+        table: Pixel counts as :func:`count_class_table` returns them, or a sum of such.
+
+    Returns:
+        Pixel counts, shape (4, num_classes): INTERSECTION (predicted and true), PREDICTION (predicted, among the scored
+        pixels), GROUND_TRUTH (true) and PREDICTION_EVERYWHERE (predicted, ignored and unlabeled pixels included).
+    """
+    scored = table[:-1]
+    return np.stack([scored.diagonal(), scored.sum(0), scored.sum(1), table.sum(0)])
+
+
+def count_class_table(
     prediction: Tensor, ground_truth: Tensor | None, num_classes: int, ignore_index: int = 255
 ) -> Tensor:
-    """Count the areas of all classes in one image with a single joint histogram.
+    """Count, for each pair of classes, how often one is true and the other predicted, with a single joint histogram.
 
     The histogram runs over ``ground_truth * num_classes + prediction``, so every pixel is visited once, nothing is
     masked out beforehand, and ids that belong to no class show up as rows that should be empty.
@@ -24,25 +39,24 @@ def count_class_areas(
         ignore_index (int): Ground-truth id of pixels that are not scored, not negative.
 
     Returns:
-        Tensor: int64 pixel counts on the CPU, shape (4, num_classes). The rows are INTERSECTION (predicted and true),
-        PREDICTION (predicted, among the scored pixels), GROUND_TRUTH (true) and PREDICTION_EVERYWHERE (predicted,
-        ignored and unlabeled pixels included). Without labels the first three are 0.
+        Tensor: int64 pixel counts on the CPU, shape (num_classes + 1, num_classes). Row: true class, column: predicted
+        class. The last row counts the pixels that are not scored, ignored or unlabeled.
 
     Raises:
         ValueError: If the sizes differ, or an id is neither a class nor ``ignore_index``.
     """
-    areas = torch.zeros(4, num_classes, dtype=torch.int64)
+    classes = torch.zeros(num_classes + 1, num_classes, dtype=torch.int64)
     if ground_truth is not None and prediction.shape[-2:] != ground_truth.shape[-2:]:
         raise ValueError(
             f'the prediction is {tuple(prediction.shape[-2:])} pixels (height, width), '
             f'the ground truth {tuple(ground_truth.shape[-2:])}'
         )
     if prediction.numel() == 0:
-        return areas
+        return classes
     _check_range('predicted class', prediction, num_classes)
     if ground_truth is None:
-        areas[PREDICTION_EVERYWHERE] = torch.bincount(prediction.reshape(-1).long(), minlength=num_classes).cpu()
-        return areas
+        classes[-1] = torch.bincount(prediction.reshape(-1).long(), minlength=num_classes).cpu()
+        return classes
 
     num_rows = max(num_classes, ignore_index + 1)
     _check_range('ground-truth id', ground_truth, num_rows)
@@ -55,7 +69,7 @@ def count_class_areas(
     whole += torch.arange(0, _TABLES * size, size, dtype=dtype, device=joint.device)
     tables = torch.bincount(joint, minlength=_TABLES * size)
     table = tables.view(_TABLES, num_rows, num_classes).sum(0).cpu()
-    areas[PREDICTION_EVERYWHERE] = table.sum(dim=0)
+    classes[-1] = table[ignore_index]
     table[ignore_index] = 0
     unknown = torch.nonzero(table[num_classes:].sum(dim=1)).flatten() + num_classes
     if len(unknown) > 0:
@@ -63,11 +77,8 @@ def count_class_areas(
             f'ground-truth ids {unknown.tolist()} are neither one of the {num_classes} classes '
             f'nor the ignore index {ignore_index}'
         )
-    table = table[:num_classes]
-    areas[INTERSECTION] = table.diagonal()
-    areas[PREDICTION] = table.sum(dim=0)
-    areas[GROUND_TRUTH] = table.sum(dim=1)
-    return areas
+    classes[:-1] = table[:num_classes]
+    return classes
 
 
 def _check_range(what: str, ids: Tensor, bound: int) -> None:

@@ -18,8 +18,11 @@ def mean_normalized_entropy(seg_logits: Tensor, stride: int = 4) -> float:
     Returns:
         float: Mean of :math:`-\sum_c p_c \ln p_c / \ln C` in [0, 1]; 0 is certain, 1 is undecided.
     """
-    scores = seg_logits[:, ::stride, ::stride].float()
-    # A binary head's single channel stands for two classes.
-    probabilities = torch.cat([scores, 1 - scores]) if scores.shape[0] == 1 else scores.softmax(dim=0)
+    probabilities = class_probabilities(seg_logits[:, ::stride, ::stride].float())
     entropy = torch.special.entr(probabilities).sum(dim=0)
     return float(entropy.mean()) / math.log(len(probabilities))
+
+
+def class_probabilities(scores: Tensor) -> Tensor:
+    """Turn an image's class scores (num_classes, ...) into probabilities; a binary head's single channel into two."""
+    return torch.cat([scores, 1 - scores]) if scores.shape[0] == 1 else scores.softmax(dim=0)

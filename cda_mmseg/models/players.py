@@ -1,8 +1,6 @@
-"""The three players: each one module with one forward per update, so that it can be wrapped, frozen and compiled."""
+"""Players: each one module whose forward runs one network once, so that it can be wrapped and compiled."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Literal
 
@@ -11,32 +9,10 @@ from mmengine.model import BaseModule, ModuleDict
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from cda_mmseg.models.randomness_slots import RandomnessSlots
-
 Domain = Literal['source', 'target']
 DOMAINS: tuple[Domain, Domain] = ('source', 'target')
 OTHER_DOMAIN: dict[Domain, Domain] = {'source': 'target', 'target': 'source'}
 SHARINGS = ('shared', 'per_domain')
-
-
-@contextmanager
-def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Keep modules out of the gradient computation, and restore only the flags that were cleared.
-
-    Args:
-        *modules (nn.Module): Players that are not being updated.
-
-    Yields:
-        None: Nothing.
-    """
-    cleared = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in cleared:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in cleared:
-            parameter.requires_grad_(True)
 
 
 @cache
@@ -59,13 +35,11 @@ class EncoderPlayer(nn.Module):
 
     Args:
         segmentor (nn.Module): The ``EncoderDecoder`` to view.
-        batch_domains (bool): Whether both domains go through as one batch.
         compile (bool): Whether ``forward`` runs compiled networks.
     """
 
-    def __init__(self, segmentor: nn.Module, batch_domains: bool = False, compile: bool = False) -> None:
+    def __init__(self, segmentor: nn.Module, compile: bool = False) -> None:
         super().__init__()
-        self.batch_domains = batch_domains
         self.compiles = compile
         self.backbone = segmentor.backbone
         if segmentor.with_neck:
@@ -86,67 +60,36 @@ class EncoderPlayer(nn.Module):
         return heads
 
     def embed(self, images: Tensor) -> list[Tensor]:
-        """Embed one batch.
-
-        Args:
-            images (Tensor): Normalised images (N, 3, H, W).
-
-        Returns:
-            list[Tensor]: The embedding: feature maps (N, C_i, H_i, W_i) of backbone and neck.
-        """
+        """Embed normalised images (N, 3, H, W): feature maps (N, C_i, H_i, W_i) of backbone and neck."""
         features = self.backbone(images)
         if hasattr(self, 'neck'):
             features = self.neck(features)
         return [features] if isinstance(features, Tensor) else list(features)
 
     def score(self, features: list[Tensor]) -> list:
-        """Score the classes.
-
-        Args:
-            features (list[Tensor]): The embedding.
-
-        Returns:
-            list: Outputs of the decode head and the auxiliary heads.
-        """
+        """Score the classes: outputs of the decode head and the auxiliary heads."""
         return [head.forward(features) for head in self.heads.values()]
 
-    def forward(
-        self, images: Mapping[Domain, Tensor], scored: Sequence[Domain], slots: RandomnessSlots
-    ) -> dict[Domain, tuple[list[Tensor], list]]:
-        """Embed one batch per domain.
+    def forward(self, batches: Sequence[Tensor], scored: Sequence[bool]) -> list[tuple[list[Tensor], list]]:
+        """Embed batches as one, and score some of them.
 
         Args:
-            images (Mapping[str, Tensor]): Normalised images (N, 3, H, W) per domain.
-            scored (Sequence[str]): Domains whose class scores are read.
-            slots (RandomnessSlots): Seeds of dropout and drop-path.
+            batches (Sequence[Tensor]): Normalised images (N_i, 3, H, W); more than one are embedded as one batch.
+            scored (Sequence[bool]): Whether the heads run, per batch.
 
         Returns:
-            dict[str, tuple[list[Tensor], list]]: (feature maps, head outputs) per domain; no outputs where nothing
-            reads them.
+            list[tuple[list[Tensor], list]]: (feature maps, outputs of the heads or an empty list) per batch.
         """
         embed, score = EncoderPlayer.embed, EncoderPlayer.score
         if self.compiles:
             embed, score = _compiled(embed), _compiled(score)
-        if self.batch_domains:
-            with slots('encoder/both'):
-                joint = embed(self, torch.cat(list(images.values())))
-                features = _split_maps(joint, images)
-                return {
-                    domain: (maps, score(self, maps) if domain in scored else []) for domain, maps in features.items()
-                }
-        encodings = {}
-        for domain, batch in images.items():
-            with slots(f'encoder/{domain}'):
-                maps = embed(self, batch)
-                encodings[domain] = (maps, score(self, maps) if domain in scored else [])
-        return encodings
-
-
-def _split_maps(maps: Sequence[Tensor], batches: Mapping[Domain, Tensor]) -> dict[Domain, list[Tensor]]:
-    """Give each domain its part of the joint batch."""
-    sizes = [len(batch) for batch in batches.values()]
-    parts = zip(*(level.split(sizes) for level in maps), strict=True)
-    return {domain: list(levels) for domain, levels in zip(batches, parts, strict=True)}
+        if len(batches) == 1:
+            parts = [embed(self, batches[0])]
+        else:
+            sizes = [len(batch) for batch in batches]
+            levels = [level.split(sizes) for level in embed(self, torch.cat(list(batches)))]
+            parts = [list(maps) for maps in zip(*levels, strict=True)]
+        return [(maps, score(self, maps) if wanted else []) for maps, wanted in zip(parts, scored, strict=True)]
 
 
 class GeneratorPlayer(BaseModule):
@@ -155,79 +98,28 @@ class GeneratorPlayer(BaseModule):
     Args:
         network (dict): Config of the generator network.
         sharing (str): 'shared' uses one network for both domains, 'per_domain' one each.
-        batch_domains (bool): Whether both domains go through a shared network as one batch.
         compile (bool): Whether ``forward`` runs compiled networks.
 
     Raises:
         ValueError: If ``sharing`` is neither.
     """
 
-    def __init__(
-        self, network: dict, sharing: str = 'shared', batch_domains: bool = False, compile: bool = False
-    ) -> None:
+    def __init__(self, network: dict, sharing: str = 'shared', compile: bool = False) -> None:
         super().__init__()
         _check_sharing('generator', sharing)
-        self.batch_domains = batch_domains and sharing == 'shared'
         self.compiles = compile
         self.sharing = sharing
         names = ('both',) if sharing == 'shared' else DOMAINS
         self.networks = ModuleDict({name: MODELS.build(network) for name in names})
 
     def rebuild(self, domain: Domain, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Rebuild one domain's pictures.
-
-        Args:
-            domain (str): Whose embedding it is.
-            features (Sequence[Tensor]): Feature maps (N, C_i, H_i, W_i).
-            size (tuple[int, int]): Height and width of the pictures.
-
-        Returns:
-            Tensor: Pictures (N, 3, H, W) in [-1, 1].
-        """
+        """Rebuild pictures (N, 3, *size) in [-1, 1] from one domain's feature maps (N, C_i, H_i, W_i)."""
         return self.networks['both' if self.sharing == 'shared' else domain](features, size)
 
-    def forward(
-        self,
-        features: Mapping[Domain, Sequence[Tensor]],
-        sizes: Mapping[Domain, tuple[int, int]],
-        slots: RandomnessSlots,
-    ) -> dict[Domain, Tensor]:
-        """Rebuild both domains' pictures.
-
-        Args:
-            features (Mapping[str, Sequence[Tensor]]): Feature maps per domain.
-            sizes (Mapping[str, tuple[int, int]]): Picture size per domain.
-            slots (RandomnessSlots): Seeds of dropout and of the embedding's noise.
-
-        Returns:
-            dict[str, Tensor]: Pictures (N, 3, H, W) in [-1, 1] per domain.
-        """
+    def forward(self, domain: Domain, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Rebuild as :meth:`rebuild` does; a shared network takes the embeddings of both domains as one batch."""
         rebuild = _compiled(GeneratorPlayer.rebuild) if self.compiles else GeneratorPlayer.rebuild
-        if self.batch_domains:
-            joint = [torch.cat(levels) for levels in zip(*features.values(), strict=True)]
-            with slots('generator/both'):
-                fakes = rebuild(self, next(iter(features)), joint, next(iter(sizes.values())))
-            return dict(zip(features, fakes.split([len(maps[0]) for maps in features.values()]), strict=True))
-        fakes = {}
-        for domain, maps in features.items():
-            with slots(f'generator/{domain}'):
-                fakes[domain] = rebuild(self, domain, maps, sizes[domain])
-        return fakes
-
-
-@dataclass(frozen=True)
-class Question:
-    """Ask D: is this picture a real one of that domain?
-
-    Attributes:
-        judge (str): Domain whose judgement is asked for.
-        picture (Tensor): Pictures (N, 3, H, W) in [-1, 1].
-        slot (str): Randomness slot of this forward.
-    """
-
-    judge: Domain
-    picture: Tensor
-    slot: str
+        return rebuild(self, domain, features, size)
 
 
 class DiscriminatorPlayer(BaseModule):
@@ -237,19 +129,15 @@ class DiscriminatorPlayer(BaseModule):
         network (dict): Config of the discriminator network; its ``out_channels`` is set here.
         sharing (str): 'per_domain' keeps two networks with one logit map each; 'shared' one trunk with logits
             (N, 2, h, w), channel 0 for source real/fake, channel 1 for target real/fake.
-        batch_domains (bool): Whether all pictures that a network is asked about go through it as one batch.
         compile (bool): Whether ``forward`` runs compiled networks.
 
     Raises:
         ValueError: If ``sharing`` is neither.
     """
 
-    def __init__(
-        self, network: dict, sharing: str = 'per_domain', batch_domains: bool = False, compile: bool = False
-    ) -> None:
+    def __init__(self, network: dict, sharing: str = 'per_domain', compile: bool = False) -> None:
         super().__init__()
         _check_sharing('discriminator', sharing)
-        self.batch_domains = batch_domains
         self.compiles = compile
         self.sharing = sharing
         if sharing == 'shared':
@@ -257,46 +145,51 @@ class DiscriminatorPlayer(BaseModule):
         else:
             self.networks = ModuleDict({name: MODELS.build({**network, 'out_channels': 1}) for name in DOMAINS})
 
-    def forward(self, questions: Sequence[Question], slots: RandomnessSlots) -> list[Tensor]:
-        """Judge pictures.
+    def network_of(self, domain: Domain) -> str:
+        """Name the network that judges for a domain."""
+        return 'both' if self.sharing == 'shared' else domain
+
+    def judge(self, network: str, pictures: Tensor) -> Tensor:
+        """Run one network on pictures (N, 3, H, W) in [-1, 1]: all its logits, (N, 1 or 2, h, w)."""
+        return self.networks[network](pictures)
+
+    def forward(self, judges: Sequence[Domain], pictures: Sequence[Tensor]) -> list[Tensor]:
+        """Ask whether pictures are real ones of a domain; they go through one network as one batch.
 
         Args:
-            questions (Sequence[Question]): Pictures, and whose judgement is asked for.
-            slots (RandomnessSlots): Seeds of dropout.
+            judges (Sequence[str]): Domain whose judgement is asked for, per batch; all of them of one network.
+            pictures (Sequence[Tensor]): Pictures (N_i, 3, H, W) in [-1, 1].
 
         Returns:
-            list[Tensor]: Logits (N, 1, h, w) per question; high means 'real'.
+            list[Tensor]: Logits (N_i, 1, h, w) per batch; high means 'real'.
         """
         judge = _compiled(DiscriminatorPlayer.judge) if self.compiles else DiscriminatorPlayer.judge
-        groups = self._group(questions) if self.batch_domains else [[index] for index in range(len(questions))]
-        answers: dict[int, Tensor] = {}
-        for indices in groups:
-            group = [questions[index] for index in indices]
-            with slots(f'discriminator/{"+".join(question.slot for question in group)}'):
-                pictures = [question.picture for question in group]
-                logits = judge(self, group[0].judge, torch.cat(pictures) if len(pictures) > 1 else pictures[0])
-            parts = logits.split([len(question.picture) for question in group])
-            for index, question, part in zip(indices, group, parts, strict=True):
-                channel = DOMAINS.index(question.judge)
-                answers[index] = part[:, channel : channel + 1] if self.sharing == 'shared' else part
-        return [answers[index] for index in range(len(questions))]
+        joint = torch.cat(list(pictures)) if len(pictures) > 1 else pictures[0]
+        parts = judge(self, self.network_of(judges[0]), joint).split([len(batch) for batch in pictures])
+        if self.sharing == 'per_domain':
+            return list(parts)
+        channels = [DOMAINS.index(domain) for domain in judges]
+        return [part[:, channel : channel + 1] for part, channel in zip(parts, channels, strict=True)]
 
-    def judge(self, domain: Domain, pictures: Tensor) -> Tensor:
-        """Run one network.
 
-        Args:
-            domain (str): Whose judgement is asked for.
-            pictures (Tensor): Pictures (N, 3, H, W) in [-1, 1].
+class MapDiscriminatorPlayer(BaseModule):
+    """D of maps: judges which domain a map of the segmentation network belongs to.
 
-        Returns:
-            Tensor: All its logits, (N, 1, h, w) or, if it is shared, (N, 2, h, w).
-        """
-        return self.networks['both' if self.sharing == 'shared' else domain](pictures)
+    Args:
+        network (dict): Config of the discriminator network.
+        compile (bool): Whether ``forward`` runs a compiled network.
+    """
 
-    def _group(self, questions: Sequence[Question]) -> list[list[int]]:
-        """Bring together the questions that one network answers."""
-        if self.sharing == 'shared':
-            return [list(range(len(questions)))]
-        indices = range(len(questions))
-        groups = [[index for index in indices if questions[index].judge == domain] for domain in DOMAINS]
-        return [group for group in groups if group]
+    def __init__(self, network: dict, compile: bool = False) -> None:
+        super().__init__()
+        self.compiles = compile
+        self.network = MODELS.build(network)
+
+    def judge(self, maps: Tensor) -> Tensor:
+        """Compute the logits (N, 1, h, w) of maps (N, C, H, W)."""
+        return self.network(maps)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Judge as :meth:`judge` does; high logits mean 'target'."""
+        judge = _compiled(MapDiscriminatorPlayer.judge) if self.compiles else MapDiscriminatorPlayer.judge
+        return judge(self, maps)

@@ -72,10 +72,16 @@ def list_points(experiments: Iterable[Experiment], seeds: Sequence[int]) -> list
 
     Returns:
         list[Point]: Each run once. GAN + CE comes before the experiments that are compared with its gradients.
+
+    Raises:
+        ValueError: If two different experiments have one folder.
     """
-    unique = {experiment.folder: experiment for experiment in experiments}.values()
-    ordered = sorted(unique, key=lambda experiment: experiment.reading != 'paper')
-    return [Point(experiment, seed) for seed in seeds for experiment in ordered]
+    by_folder: dict[str, Experiment] = {}
+    for experiment in experiments:
+        if by_folder.setdefault(experiment.folder, experiment) != experiment:
+            raise ValueError(f'{by_folder[experiment.folder]} and {experiment} have one folder, {experiment.folder}.')
+    ordered = sorted(by_folder.values(), key=lambda experiment: experiment.reading != 'paper')
+    return [Point(experiment, seed) for seed in dict.fromkeys(seeds) for experiment in ordered]
 
 
 class Campaign:
@@ -234,12 +240,12 @@ class Campaign:
         Returns:
             float: Seconds.
         """
-        seconds: dict[tuple[str, bool], float] = {}
+        seconds: dict[tuple[str, str], float] = {}
         total = 0.0
         for point in points:
             if self.is_finished(point):
                 continue
-            kind = point.experiment.pair, point.experiment.adversarial
+            kind = point.experiment.pair, point.experiment.kind
             if kind not in seconds:
                 seconds[kind] = self._seconds_of_kind(point.experiment, points)
             total += seconds[kind]
@@ -312,17 +318,18 @@ class Campaign:
         return any((self.out / 'runs' / experiment.folder).glob('seed_*/*'))
 
     def _seconds_of_kind(self, experiment: Experiment, points: Sequence[Point]) -> float:
-        """Project one run: the mean of finished ones with or without a GAN, or from a probe."""
+        """Project one run: the mean of finished ones of its kind, or from a probe."""
         finished = [
             result.seconds
             for point in points
-            if (point.experiment.pair, point.experiment.adversarial) == (experiment.pair, experiment.adversarial)
+            if (point.experiment.pair, point.experiment.kind) == (experiment.pair, experiment.kind)
             and (result := self.result(point)) is not None
             and result.seconds is not None
         ]
         if finished:
             return mean(finished)
-        kind = 'gan' if experiment.adversarial else 'source_only'
         config = self.compose(gan_ce(experiment.pair) if experiment.adversarial else experiment)
-        speed: Speed = measure_speed(config, self.train_tool, self.out / 'probes' / f'{experiment.pair}_{kind}')
+        speed: Speed = measure_speed(
+            config, self.train_tool, self.out / 'probes' / f'{experiment.pair}_{experiment.kind}'
+        )
         return speed.run_seconds(config, count_validation_images(config))

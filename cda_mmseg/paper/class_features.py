@@ -11,11 +11,13 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.utils import track_iter_progress
-from mmseg.apis import init_model
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import DATASETS
 from torch.nn import functional as F
 from torch.utils.data import Dataset
+
+from cda_mmseg.datasets.both_domains import select_role
+from cda_mmseg.engine.checkpointing.fitting import init_trained_model
 
 DOMAINS = ('source', 'target')
 MIN_PIXELS = 4
@@ -114,8 +116,7 @@ def gather_class_features(
     data_config = data_config or config
     init_default_scope(config.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(data_config.val_dataloader.dataset)
-    # A copy, because init_model edits the config that it is given.
-    model = init_model(config.copy(), str(checkpoint), device)
+    model = init_trained_model(config, str(checkpoint), device)
     features, class_index, is_target, image = [], [], [], []
     labeled: dict[str, bool] = {}
     for domain in DOMAINS:
@@ -144,10 +145,8 @@ def gather_class_features(
 
 def _choose(dataset: Dataset, domain: str, count: int, seed: int) -> tuple[Dataset, list[int]]:
     """Find the data set of a domain and draw images from it."""
-    for part in getattr(dataset, 'datasets', [dataset]):
-        if len(part) > 0 and part[0]['data_samples'].domain == domain:
-            return part, np.random.default_rng(seed).permutation(len(part))[:count].tolist()
-    raise ValueError(f'the validation data has no images of the domain {domain!r}')
+    part = select_role(dataset, domain)
+    return part, np.random.default_rng(seed).permutation(len(part))[:count].tolist()
 
 
 @torch.no_grad()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from cda_mmseg.engine.composition import compose, read_config
 from cda_mmseg.paper.data_settings import DataSetting
-from cda_mmseg.paper.experiments import Experiment
+from cda_mmseg.paper.experiments import RIVALS, Experiment
 from cda_mmseg.paper.schedule import keep_warm_start, scale_schedule
 from cda_mmseg.paper.tables import TABLES
 
@@ -26,8 +27,8 @@ def compose_config(
 ) -> Config:
     """Write down what an experiment trains.
 
-    Every experiment with a GAN is the setting's GAN + CE config with another segmentation loss, so that nothing else
-    can differ between the rows of a table.
+    Every experiment with a GAN is the setting's GAN + CE config with another segmentation loss, and every competitor
+    its source-only config with adaptations, so that nothing else can differ between the rows of a table.
 
     Args:
         configs (Path): The folder of configs.
@@ -49,13 +50,15 @@ def compose_config(
     path = configs / setting.config_path('gan_ce' if experiment.adversarial else 'source_only', experiment.pair)
     if not path.is_file():
         raise FileNotFoundError(f'There is no config {path}, which {setting.title} needs for {experiment.pair}.')
-    config = Config.fromfile(path)
-    if experiment.method not in ('source_only', 'gan_ce'):
+    config = read_config(path)
+    if experiment.method in RIVALS:
+        _lay_method(config, configs, experiment.method)
+    elif experiment.method not in ('source_only', 'gan_ce'):
         config.model.decode_head.loss_decode = segmentation_loss(configs, experiment)
     if adversarial_factor != 1:
         if not experiment.has_warm_start:
             raise ValueError(f'{experiment.folder} has no warm start at whose end gradients could be compared.')
-        config.model.encoder_adversarial_weight *= adversarial_factor
+        config.model.adaptations.image_adversary.encoder_adversarial_weight *= adversarial_factor
         config.model.decode_head.loss_decode.warm.loss_weight = adversarial_factor
     setting.place_data(config)
     config.merge_from_dict(dict(options or {}))
@@ -63,6 +66,16 @@ def compose_config(
     if experiment.method == 'gan_ce':
         keep_warm_start(config, warm_start_end(config))
     return config
+
+
+def _lay_method(config: Config, configs: Path, method: str) -> None:
+    """Lay a method's adaptations over a config that has none."""
+    config.adaptations = Config.fromfile(configs / '_base_' / 'methods' / f'{method}.py').adaptations
+    compose(config)
+    if method == 'curriculum':
+        steps = config.target_dataloader.dataset.pipeline
+        after = 1 + next(number for number, step in enumerate(steps) if step.type == 'LoadImage')
+        steps.insert(after, ConfigDict(type='LoadSuperpixels', segments=100))
 
 
 def segmentation_loss(configs: Path, experiment: Experiment) -> ConfigDict:
@@ -75,8 +88,8 @@ def segmentation_loss(configs: Path, experiment: Experiment) -> ConfigDict:
     Returns:
         ConfigDict: Config of the loss.
     """
-    method = Config.fromfile(configs / '_base_' / 'methods' / f'{experiment.method}.py').method
-    loss = Config(dict(loss=method.model.decode_head.loss_decode))
+    method = Config.fromfile(configs / '_base_' / 'methods' / f'{experiment.method}.py')
+    loss = Config(dict(loss=method.source_loss))
     loss.merge_from_dict({f'loss.{key}': value for key, value in experiment.changes})
     return loss.loss
 

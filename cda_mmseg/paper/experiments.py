@@ -12,6 +12,9 @@ GTAV = 'gta2city'
 SYNTHIA = 'synthia2city'
 PAIR_TITLES = MappingProxyType({GTAV: 'GTAV → Cityscapes', SYNTHIA: 'SYNTHIA → Cityscapes'})
 
+RIVALS = ('output_space', 'fcns_in_the_wild', 'curriculum')
+"""Methods of the paper's competitors, files of ``configs/_base_/methods`` without suffix."""
+
 # The same as in configs/_base_/methods/gan_cl.py.
 DEFAULT_BASE = math.e
 DEFAULT_WEIGHT = 5.0
@@ -44,7 +47,12 @@ class Experiment:
     @property
     def adversarial(self) -> bool:
         """bool: Whether generator and discriminator train."""
-        return self.method != 'source_only'
+        return self.method not in ('source_only', *RIVALS)
+
+    @property
+    def kind(self) -> str:
+        """str: What experiments that take alike long have in common."""
+        return 'gan' if self.adversarial else self.method
 
     @property
     def has_warm_start(self) -> bool:
@@ -82,6 +90,19 @@ def source_only(pair: str = GTAV) -> Experiment:
     return Experiment('source_only', 'source_only', pair)
 
 
+def rival(method: str, pair: str = GTAV) -> Experiment:
+    """Name a competitor's method on the paper's own network.
+
+    Args:
+        method (str): One of :data:`RIVALS`.
+        pair (str): Pair of data sets.
+
+    Returns:
+        Experiment: The experiment.
+    """
+    return Experiment(method, method, pair)
+
+
 def gan_ce(pair: str = GTAV) -> Experiment:
     """Name FCN8s + GAN + CE.
 
@@ -108,9 +129,9 @@ def gan_cl(base: float = DEFAULT_BASE, weight: float = DEFAULT_WEIGHT, pair: str
     name: str = 'gan_cl'
     changes: tuple[tuple[str, float], ...] = ()
     if base != DEFAULT_BASE:
-        name, changes = f'{name}_base_{base:g}', (*changes, ('main.base', base))
+        name, changes = f'{name}_base_{_exactly(base)}', (*changes, ('main.base', base))
     if weight != DEFAULT_WEIGHT:
-        name, changes = f'{name}_weight_{weight:g}', (*changes, ('main.loss_weight', weight))
+        name, changes = f'{name}_weight_{_exactly(weight)}', (*changes, ('main.loss_weight', weight))
     return Experiment(name, 'gan_cl', pair, changes)
 
 
@@ -150,3 +171,8 @@ def gan_with(method: str, pair: str = GTAV) -> Experiment:
         Experiment: The experiment.
     """
     return Experiment(method, method, pair)
+
+
+def _exactly(value: float) -> str:
+    """Write a number so that no other one is written alike, 2.0 as 2."""
+    return str(value).removesuffix('.0')

@@ -15,11 +15,12 @@ from mmseg.registry import DATASETS, MODELS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from cda_mmseg.engine.checkpointing import load_checkpoint_file
-from cda_mmseg.engine.progress import TrainingProgress
-from cda_mmseg.engine.randomness import stable_hash
+from cda_mmseg.engine.checkpointing.fitting import check_fit
 from cda_mmseg.engine.sampling import PositionedDataset
-from cda_mmseg.models.segmentors import AdversarialUDASegmentor
+from cda_mmseg.models.adaptations import find_adversary
+from cda_mmseg.utils.loading import load_checkpoint_file
+from cda_mmseg.utils.progress import TrainingProgress
+from cda_mmseg.utils.randomness import stable_hash
 
 CROSS_ENTROPY = dict(type='SoftmaxCrossEntropyLoss')
 
@@ -132,24 +133,27 @@ def measure_gradient_sizes(
     """
     init_default_scope(config.get('default_scope', 'mmseg'))
     model = MODELS.build(config.model)
-    if not isinstance(model, AdversarialUDASegmentor):
+    adversary = find_adversary(model)
+    if adversary is None:
         raise TypeError(f'{type(model).__name__} has no adversarial term; give the config of a model with a GAN.')
     state = load_checkpoint_file(str(checkpoint))
     meta = state.get('meta', {})
     if 'iter' not in meta:
         raise ValueError(f'{checkpoint} does not say how many iterations it was trained; give one of a training run.')
+    # the adversarial gradient is that of trained players
+    check_fit(model, state, str(checkpoint), whole=True)
     model.load_state_dict(state['state_dict'])
     model.to(device).train()
     # The other players' updates would change nothing here.
-    model.generator_adversarial_weight, model.reconstruction_weight = 0.0, 0.0
-    model.encoder_adversarial_weight = 1.0
+    adversary.generator_adversarial_weight, adversary.reconstruction_weight = 0.0, 0.0
+    adversary.encoder_adversarial_weight = 1.0
     meters = {name: GradientMeter(list(player.parameters())) for name, player in model.trained_players().items()}
     optim_wrapper = OptimWrapperDict(**meters)
     data = _next_batches(config, meta, batches)
 
     def measure(loss: dict, adversarial_weight: float) -> float:
         model.decode_head.loss_decode = MODELS.build(loss).to(device)
-        model.encoder_adversarial_weight = adversarial_weight
+        adversary.encoder_adversarial_weight = adversarial_weight
         norms = []
         for index, batch in enumerate(data):
             iteration = meta['iter'] + index
@@ -161,7 +165,7 @@ def measure_gradient_sizes(
     return GradientSizes(
         iteration=meta['iter'],
         batches=batches,
-        adversarial_weight=config.model.encoder_adversarial_weight,
+        adversarial_weight=config.model.adaptations.image_adversary.encoder_adversarial_weight,
         adversarial=measure(dict(CROSS_ENTROPY, loss_weight=0.0), 1.0),
         cross_entropy=measure(CROSS_ENTROPY, 0.0),
         losses={name: measure(loss, 0.0) for name, loss in losses.items()},

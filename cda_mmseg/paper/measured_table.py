@@ -116,7 +116,7 @@ def _published(row: Row, column: str) -> str:
 
 
 def _hide(cell: str, experiment: Experiment | None) -> str:
-    """Leave the measured cells of competitors empty instead of dashed."""
+    """Leave the measured cells of rows that nothing measures empty instead of dashed."""
     return '' if experiment is None and cell == MISSING else cell
 
 

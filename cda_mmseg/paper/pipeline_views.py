@@ -12,9 +12,10 @@ from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from torch import Tensor, nn
 
-from cda_mmseg.models.players import DOMAINS, Domain, Question
-from cda_mmseg.models.randomness_slots import RandomnessSlots
-from cda_mmseg.models.segmentors import AdversarialUDASegmentor
+from cda_mmseg.datasets.both_domains import select_role
+from cda_mmseg.engine.checkpointing.fitting import init_trained_model
+from cda_mmseg.models.adaptations import ImageAdversary, find_adversary
+from cda_mmseg.models.players import DOMAINS, Domain
 from cda_mmseg.visualization.panel import color_classes
 
 LOSS_NAMES = {
@@ -85,18 +86,22 @@ def gather_pipeline(config: Config, checkpoint: str | Path | None = None, device
     init_default_scope(config.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(config.val_dataloader.dataset)
     # A copy, because init_model edits the config that it is given.
-    model = init_model(config.copy(), None if checkpoint is None else str(checkpoint), device)
-    if not isinstance(model, AdversarialUDASegmentor):
+    model = (
+        init_model(config.copy(), None, device)
+        if checkpoint is None
+        else init_trained_model(config, str(checkpoint), device, whole=True)
+    )
+    adversary = find_adversary(model)
+    if adversary is None:
         raise TypeError(f'{type(model).__name__} has no generator; give the config of a model with a GAN.')
     views, embedding = {}, []
     for domain in DOMAINS:
-        item = _first(dataset, domain)
+        item = select_role(dataset, domain)[0]
         inputs = model.data_preprocessor(pseudo_collate([item]), training=False)['inputs']
         features = model.encoder.embed(inputs)
-        embedding = [tuple(features[index].shape[1:]) for index in _maps_of(model)]
-        fake = model.reconstruct(inputs, domain)
-        slots = RandomnessSlots(model.progress, inputs.device)
-        logits = model.discriminator([Question(domain, fake, f'{domain}/fake')], slots)[0]
+        embedding = [tuple(features[index].shape[1:]) for index in _maps_of(adversary)]
+        fake = adversary.reconstruct(features, domain, tuple(inputs.shape[2:]))
+        logits = adversary.discriminator([domain], [fake])[0]
         palette = dataset.metainfo['palette']
         prediction = model.encode_decode(inputs, [item['data_samples'].metainfo]).argmax(dim=1)[0].cpu().numpy()
         views[domain] = DomainViews(
@@ -110,8 +115,8 @@ def gather_pipeline(config: Config, checkpoint: str | Path | None = None, device
         domains=views,
         networks={
             'encoder': f'{type(model.backbone).__name__}, {type(model.decode_head).__name__}',
-            'generator': _describe(model.generator.networks),
-            'discriminator': _describe(model.discriminator.networks),
+            'generator': _describe(adversary.generator.networks),
+            'discriminator': _describe(adversary.discriminator.networks),
         },
         parameters={
             name: sum(parameter.numel() for parameter in model.player(name).parameters())
@@ -122,17 +127,9 @@ def gather_pipeline(config: Config, checkpoint: str | Path | None = None, device
     )
 
 
-def _first(dataset: torch.utils.data.Dataset, domain: Domain) -> dict:
-    """Take the first image of a domain."""
-    for part in getattr(dataset, 'datasets', [dataset]):
-        if len(part) > 0 and part[0]['data_samples'].domain == domain:
-            return part[0]
-    raise ValueError(f'the validation data has no images of the domain {domain!r}')
-
-
-def _maps_of(model: AdversarialUDASegmentor) -> list[int]:
+def _maps_of(adversary: ImageAdversary) -> list[int]:
     """Say which of the encoder's maps the generator reads."""
-    return list(next(iter(model.generator.networks.values())).in_index)
+    return list(next(iter(adversary.generator.networks.values())).in_index)
 
 
 def _describe(networks: nn.ModuleDict) -> str:

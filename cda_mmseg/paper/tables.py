@@ -18,6 +18,7 @@ from cda_mmseg.paper.experiments import (
     gan_cl_cold,
     gan_cl_read,
     gan_with,
+    rival,
     source_only,
 )
 
@@ -32,7 +33,7 @@ class Row:
     Attributes:
         label (str): As in the paper.
         published (Mapping[str, float]): Column of :data:`NUMBERS` → the number printed in the paper, in percent.
-        experiment (Experiment | None): What measures it; None for the competitors.
+        experiment (Experiment | None): What measures it; None for the competitors' own baselines.
         base (str): Segmentation network, in tables that give it.
         fixed (str): What is not varied, in tables that vary one thing after another.
     """
@@ -80,7 +81,7 @@ class Table:
 
         Yields:
             tuple[Row, str | None, Experiment | None]: Row of the paper; reading, None where there is only one; and
-            experiment, None for the competitors.
+            experiment, None for the competitors' own baselines.
         """
         for row in self.rows:
             if len(self.readings) == 1 or row.experiment is None or not row.experiment.has_warm_start:
@@ -117,6 +118,11 @@ _BACKBONES = (
     'Networks as the paper prints them. Its text says that CDA stands on FCN8s-VGG19 (§4.3). Tsai et al. is printed '
     "as FCN8s; that work's own VGG model is DeepLab-LargeFOV."
 )
+_MEASURED_RIVALS = (
+    'All measured rows have the same FCN8s and the same schedule, and gains are counted from one NoAdapt: FCNWild is '
+    'not measured on its DilatedNet, CDA not on its FCN8s-VGG19, Tsai et al. not on its DeepLab-LargeFOV. What else '
+    'differs from these works: docs/methods.md.'
+)
 
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
@@ -128,15 +134,20 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 GTAV,
                 (
                     Row('NoAdapt (Hoffman et al. 2016)', _numbers(21.1), base='DilatedNet'),
-                    Row('FCNWild (Hoffman et al. 2016)', _numbers(27.1, 6.0), base='DilatedNet'),
+                    Row(
+                        'FCNWild (Hoffman et al. 2016)',
+                        _numbers(27.1, 6.0),
+                        rival('fcns_in_the_wild'),
+                        base='DilatedNet',
+                    ),
                     Row('NoAdapt (Zhang et al. 2017)', _numbers(22.3), base='FCN8s'),
-                    Row('CDA (Zhang et al. 2017)', _numbers(28.9, 6.6), base='FCN8s'),
-                    Row('Tsai et al. 2018', _numbers(35.0), base='FCN8s'),
+                    Row('CDA (Zhang et al. 2017)', _numbers(28.9, 6.6), rival('curriculum'), base='FCN8s'),
+                    Row('Tsai et al. 2018', _numbers(35.0), rival('output_space'), base='FCN8s'),
                     Row('Ours-NoAdapt', _numbers(30.0), source_only(), base='FCN8s'),
                     Row('Ours', _numbers(38.1, 8.1), gan_cl(), base='FCN8s'),
                 ),
                 baseline=source_only(),
-                notes=(_BACKBONES,),
+                notes=(_BACKBONES, _MEASURED_RIVALS),
             ),
             Table(
                 'table2',
@@ -144,10 +155,15 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 SYNTHIA,
                 (
                     Row('NoAdapt (Hoffman et al. 2016)', _numbers(17.4), base='DilatedNet'),
-                    Row('FCNWild (Hoffman et al. 2016)', _numbers(20.2, 2.8), base='DilatedNet'),
+                    Row(
+                        'FCNWild (Hoffman et al. 2016)',
+                        _numbers(20.2, 2.8),
+                        rival('fcns_in_the_wild', SYNTHIA),
+                        base='DilatedNet',
+                    ),
                     Row('NoAdapt (Zhang et al. 2017)', _numbers(22.0), base='FCN8s'),
-                    Row('CDA (Zhang et al. 2017)', _numbers(29.0, 7.0), base='FCN8s'),
-                    Row('Tsai et al. 2018', _numbers(miou_2=37.6), base='FCN8s'),
+                    Row('CDA (Zhang et al. 2017)', _numbers(29.0, 7.0), rival('curriculum', SYNTHIA), base='FCN8s'),
+                    Row('Tsai et al. 2018', _numbers(miou_2=37.6), rival('output_space', SYNTHIA), base='FCN8s'),
                     Row('Ours-NoAdapt', _numbers(24.9), source_only(SYNTHIA), base='FCN8s'),
                     Row('Ours', _numbers(34.2, 9.3, 40.3), gan_cl(pair=SYNTHIA), base='FCN8s'),
                 ),

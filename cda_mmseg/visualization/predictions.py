@@ -11,11 +11,15 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from mmseg.apis import init_model
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
+from cda_mmseg.datasets.both_domains import select_role
+from cda_mmseg.datasets.transforms.tag_domain import role_of
+from cda_mmseg.engine.checkpointing.fitting import init_trained_model
+from cda_mmseg.engine.composition import read_config
+from cda_mmseg.models.adaptations import find_adversary
 from cda_mmseg.visualization.panel import PanelRow
 
 
@@ -53,21 +57,23 @@ def gather_panel(
         ``palette``.
 
     Raises:
-        ValueError: If there are no models, or no validation images of a domain.
+        ValueError: If there are no models, two of one name, or no validation images of a domain.
     """
     if not models:
         raise ValueError('a panel needs at least one model')
-    config = models[-1].config if isinstance(models[-1].config, Config) else Config.fromfile(models[-1].config)
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise ValueError(f'a panel shows each model under a name of its own, got {", ".join(names)}')
+    config = models[-1].config if isinstance(models[-1].config, Config) else read_config(models[-1].config)
     init_default_scope(config.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(config.val_dataloader.dataset)
     items = [item for domain, count in rows_per_domain.items() for item in _spread(dataset, domain, count)]
     predictions: list[dict[str, np.ndarray]] = [{} for _ in items]
     reconstructions: list[np.ndarray | None] = []
     for model in models:
-        # A copy, because init_model edits the config that it is given.
-        loaded = init_model(
-            model.config.copy() if isinstance(model.config, Config) else model.config, str(model.checkpoint), device
-        )
+        own = model.config if isinstance(model.config, Config) else read_config(model.config)
+        # the last one shows what its generator makes, if it has one
+        loaded = init_trained_model(own, str(model.checkpoint), device, whole=model is models[-1])
         for item, named in zip(items, predictions, strict=True):
             with torch.no_grad():
                 sample = loaded.test_step(pseudo_collate([item]))[0]
@@ -89,11 +95,9 @@ def gather_panel(
 
 def _spread(dataset: Any, domain: str, count: int) -> list[dict]:
     """Pick samples of one domain, spread evenly over its data set."""
-    for part in getattr(dataset, 'datasets', [dataset]):
-        if len(part) > 0 and part[0]['data_samples'].domain == domain:
-            picked = np.linspace(0, len(part), num=min(count, len(part)), endpoint=False, dtype=int)
-            return [part[int(index)] for index in picked]
-    raise ValueError(f'the validation data has no images of the domain {domain!r}')
+    part = select_role(dataset, domain)
+    picked = np.linspace(0, len(part), num=min(count, len(part)), endpoint=False, dtype=int)
+    return [part[int(index)] for index in picked]
 
 
 def _ground_truth(sample: SegDataSample) -> np.ndarray | None:
@@ -103,12 +107,15 @@ def _ground_truth(sample: SegDataSample) -> np.ndarray | None:
 
 def _reconstruct(model: BaseSegmentor, item: dict) -> np.ndarray | None:
     """Rebuild an image, RGB uint8 (h, w, 3) at the size of the network's input; None without a generator."""
-    if not hasattr(model, 'reconstruct'):
+    adversary = find_adversary(model)
+    if adversary is None:
         return None
     batch = model.data_preprocessor(pseudo_collate([item]), training=False)
     sample = batch['data_samples'][0]
     with torch.no_grad():
-        picture = model.reconstruct(batch['inputs'], sample.domain)[0]
+        inputs = batch['inputs']
+        features, size = model.encoder.embed(inputs), tuple(inputs.shape[2:])
+        picture = adversary.reconstruct(features, role_of(sample.domain), size)[0]
     height, width = sample.img_shape[:2]
     picture = ((picture[:, :height, :width].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     # mmcv loads BGR, so the network works in RGB where its preprocessor converts, in BGR otherwise.

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
+from cda_mmseg.engine.checkpointing.resume_point import checkpoint_folder, checkpoint_names, out_dir_of
 from cda_mmseg.visualization.curves import find_warm_start_end, plot_domain_curves, plot_training_curves
 from cda_mmseg.visualization.figures import save_figure
 from cda_mmseg.visualization.panel import plot_panel
@@ -43,7 +43,10 @@ def write_report(
 
     curves = save_figure(plot_domain_curves(logs, warm_start_end=warm_start_end), out / 'curves', ('.png', '.svg'))
     training = save_figure(plot_training_curves(logs[-1:], warm_start_end), out / 'training', ('.png', '.svg'))
-    models = [TrainedModel(name, configs[name], _checkpoint_of(Path(work_dir))) for name, work_dir in runs.items()]
+    models = [
+        TrainedModel(name, configs[name], _checkpoint_of(Path(work_dir), configs[name]))
+        for name, work_dir in runs.items()
+    ]
     rows, metainfo = gather_panel(models, rows_per_domain or dict(target=3, source=1))
     panel = save_figure(plot_panel(rows, metainfo['classes'], metainfo['palette']), out / 'panel', ('.png',))
     table = write_score_table(logs, out / 'scores.md', notes=notes)
@@ -57,8 +60,9 @@ def _config_of(work_dir: Path) -> Config:
     return Config.fromfile(configs[0])
 
 
-def _checkpoint_of(work_dir: Path) -> str:
-    checkpoint = find_latest_checkpoint(str(work_dir))
-    if checkpoint is None:
-        raise FileNotFoundError(f'{work_dir} holds no checkpoint.')
-    return checkpoint
+def _checkpoint_of(work_dir: Path, config: Config) -> str:
+    folder = checkpoint_folder(str(work_dir), out_dir_of(config))
+    names = checkpoint_names(folder)
+    if not names:
+        raise FileNotFoundError(f'{folder} holds no checkpoint.')
+    return str(Path(folder, names[0]))

@@ -14,7 +14,8 @@ def format_score_table(runs: Sequence[RunLog], per_class: bool = True, notes: Se
     """Write a Markdown table of the last snapshot's scores of several runs.
 
     The best target score stands in a column of its own that says what it is: an oracle, chosen by target labels. Scores
-    that a run did not log, such as those of a target without labels, are a dash.
+    that a run did not log, such as those of a target without labels, are a dash. Where there are several targets or
+    sources, each has a column behind that of their mean.
 
     Args:
         runs (Sequence[RunLog]): One row each.
@@ -33,17 +34,19 @@ def format_score_table(runs: Sequence[RunLog], per_class: bool = True, notes: Se
     signals = [
         name for name in ('share_distance', 'entropy') if any(f'target/{name}' in run.validation for run in runs)
     ]
-    header = ['run', 'iterations', 'source mIoU', 'target mIoU', 'best target mIoU (oracle, at iteration)']
-    header += [f'{domain} {name}' for name in class_lists for domain in ('source', 'target')]
+    domains = _domains(runs)
+    header = ['run', 'iterations', *(f'{domain} mIoU' for domain in domains)]
+    header += ['best target mIoU (oracle, at iteration)']
+    header += [f'{domain} {name}' for name in class_lists for domain in domains]
     header += [f'target {name}'.replace('_', ' ') for name in signals]
     rows = []
     for run in runs:
         best = run.best('target/mIoU')
         steps = [int(series.steps[-1]) for series in run.validation.values()]
         row = [run.name, str(max(steps)) if steps else MISSING]
-        row += [_last(run, 'source/mIoU'), _last(run, 'target/mIoU')]
+        row += [_last(run, f'{domain}/mIoU') for domain in domains]
         row += [f'{best.value:.2f} ({best.step})' if best else MISSING]
-        row += [_last(run, f'{domain}/{name}') for name in class_lists for domain in ('source', 'target')]
+        row += [_last(run, f'{domain}/{name}') for name in class_lists for domain in domains]
         row += [_last(run, f'target/{name}') for name in signals]
         rows.append(row)
     text = _markdown(header, rows)
@@ -83,6 +86,12 @@ def _names(runs: Sequence[RunLog], wanted: Callable[[str], bool]) -> list[str]:
     """List the wanted score names of any run and domain, in the order in which they were logged."""
     names = (key.split('/', 1)[1] for run in runs for key in run.validation if '/' in key)
     return list(dict.fromkeys(name for name in names if wanted(name)))
+
+
+def _domains(runs: Sequence[RunLog]) -> list[str]:
+    """List source and target, each followed by the domains that it is the mean of."""
+    logged = sorted({key.split('/', 1)[0] for run in runs for key in run.validation if '/' in key})
+    return [name for role in ('source', 'target') for name in (role, *(n for n in logged if n.startswith(f'{role}_')))]
 
 
 def _last(run: RunLog, score: str) -> str:

@@ -9,8 +9,12 @@ use_world(_base_, 'data/worlds/gta2city', width=192, height=96)
 model = dict(
     backbone=dict(depth=11, base_channels=16, fc_channels=128, norm_cfg=dict(type='GN', num_groups=8), init_cfg=None),
     decode_head=dict(in_channels=[64, 128, 128], zero_init=False),
-    generator=dict(base_channels=8, max_channels=64),
-    discriminator=dict(base_channels=16, num_layers=4),
+)
+adaptations = dict(
+    image_adversary=dict(
+        generator=dict(base_channels=8, max_channels=64),
+        discriminator=dict(base_channels=16, num_layers=4),
+    )
 )
 train_dataloader = dict(batch_size=4)
 target_dataloader = dict(batch_size=4)

@@ -8,8 +8,13 @@ use_world(_base_, 'data/worlds/smoke_gta2city', width=64, height=32)
 
 model = dict(
     backbone=dict(base_channels=4, stem_channels=4, init_cfg=None),
-    decode_head=dict(in_channels=128, channels=64),
-    generator=dict(in_channels=[32, 64, 128], base_channels=4, max_channels=16),
-    discriminator=dict(base_channels=4),
+    decode_head=dict(in_channels=128),
+    auxiliary_head=dict(in_channels=64),
+)
+adaptations = dict(
+    image_adversary=dict(
+        generator=dict(in_channels=[32, 64, 128], base_channels=4, max_channels=16),
+        discriminator=dict(base_channels=4),
+    )
 )
 train_cfg = dict(max_iters=4, val_interval=4)

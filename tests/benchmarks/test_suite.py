@@ -77,15 +77,15 @@ def test_what_a_gpu_does_not_change_is_not_measured_on_it(capsys):
     assert 'data: measured on a CPU only' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('allowed', [False, True], ids=['quiet', 'allow-busy'])
-def test_the_program_writes_unless_the_machine_may_be_busy(allowed, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('option', [None, '--allow-busy', '--beside-work'])
+def test_the_program_writes_on_a_quiet_machine_or_says_that_it_was_none(option, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(TABLES, 'made_up', MODULES['made_up'])
-    monkeypatch.setattr(measuring, 'BUSY_LOAD', -1.0 if allowed else 1e9)
-    program.main(['--only', 'made_up', '--threads', '1', '--out', str(tmp_path), *(['--allow-busy'] * allowed)])
+    monkeypatch.setattr(measuring, 'BUSY_LOAD', -1.0 if option else 1e9)
+    program.main(['--only', 'made_up', '--threads', '1', '--out', str(tmp_path), *([option] if option else [])])
     printed = capsys.readouterr().out
     assert '0.50× | ≤ 0.6× reached | ≤ 0.4× **missed** |' in printed
-    assert ('Nothing was written.' in printed) == allowed
-    if allowed:
+    assert ('Nothing was written.' in printed) == (option == '--allow-busy')
+    if option == '--allow-busy':
         assert list(tmp_path.iterdir()) == []
         return
     measured = read_results(results_path(tmp_path, 'cpu'))['made_up']
@@ -94,7 +94,8 @@ def test_the_program_writes_unless_the_machine_may_be_busy(allowed, tmp_path, mo
     assert (row['name'], row['against']) == ('process on cpu with 1 threads', f'parent {os.getpid()}')
     assert measured['command'] == 'python -m benchmarks --only made_up --device cpu --threads 1'
     assert '1 threads' in measured['machine'] and measured['load'] == pytest.approx(os.getloadavg()[0], abs=5)
-    assert row['name'] in (tmp_path / 'benchmarks_cpu.md').read_text()
+    document = (tmp_path / 'benchmarks_cpu.md').read_text()
+    assert row['name'] in document and ('beside other work' in document) == (option == '--beside-work')
 
 
 def test_commands_in_documents_name_benchmarks():

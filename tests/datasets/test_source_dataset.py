@@ -11,6 +11,7 @@ from mmseg.registry import DATASETS
 from cda_mmseg.datasets.gtav import GTAVDataset
 from cda_mmseg.datasets.source_dataset import monitor_sample
 from cda_mmseg.datasets.synthia import SynthiaDataset
+from cda_mmseg.datasets.urbansyn import UrbanSynDataset
 
 
 def touch(folder, names):
@@ -62,6 +63,21 @@ def test_gtav_layout(gtav):
     assert info['reduce_zero_label'] is False
 
 
+def test_a_split_file_chooses_images(gtav):
+    (gtav / 'split.txt').write_text('00003\n15188\n00001\n')
+    dataset = DATASETS.build(dict(type='GTAVDataset', data_root=str(gtav), ann_file='split.txt'))
+    assert stems(dataset) == ['00001', '00003']  # 15188 is a broken pair
+
+
+def test_the_root_may_stand_in_the_prefixes(gtav):
+    prefixes = dict(img_path=str(gtav / 'images'), seg_map_path=str(gtav / 'labels'))
+    dataset = GTAVDataset(data_prefix=prefixes, reduce_zero_label=True)
+    assert stems(dataset) == stems(GTAVDataset(str(gtav)))
+    assert dataset.get_data_info(0)['reduce_zero_label'] is True
+    with pytest.raises(FileNotFoundError, match=r'GTAVDataset: no folder nowhere. Expected layout:\n├──'):
+        GTAVDataset(data_prefix=dict(prefixes, img_path='nowhere'))
+
+
 def test_synthia_layout(synthia):
     dataset = DATASETS.build(dict(type='SynthiaDataset', data_root=str(synthia)))
     assert stems(dataset) == [f'{number:07d}' for number in [*range(8), 6371]]
@@ -70,7 +86,18 @@ def test_synthia_layout(synthia):
     assert info['seg_map_path'] == str(synthia / 'GT' / 'LABELS' / '0006371.png')
 
 
-@pytest.mark.parametrize('kind', [GTAVDataset, SynthiaDataset])
+def test_urbansyn_layout(tmp_path):
+    touch(tmp_path / 'rgb', ['rgb_0001.png', 'rgb_0002.png', 'cover.png'])
+    touch(tmp_path / 'ss', ['ss_0001.png', 'ss_0002.png'])
+    dataset = DATASETS.build(dict(type='UrbanSynDataset', data_root=str(tmp_path)))
+    assert stems(dataset) == ['rgb_0001', 'rgb_0002']
+    assert dataset.get_data_info(1)['seg_map_path'] == str(tmp_path / 'ss' / 'ss_0002.png')
+    (tmp_path / 'ss' / 'ss_0002.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'1 of 2 images have no label in .*: rgb_0002\.png\. Expected'):
+        DATASETS.build(dict(type='UrbanSynDataset', data_root=str(tmp_path)))
+
+
+@pytest.mark.parametrize('kind', [GTAVDataset, SynthiaDataset, UrbanSynDataset])
 def test_classes_are_those_of_cityscapes(kind):
     assert kind.METAINFO == CityscapesDataset.METAINFO
     assert len(kind.METAINFO['classes']) == 19
@@ -122,13 +149,13 @@ def test_monitor_part_is_seen_by_default_and_removed_by_holdout(gtav):
     everything = stems(GTAVDataset(data_root=str(gtav)))
     monitor = GTAVDataset(data_root=str(gtav), part='monitor', monitor_size=5)
     assert set(stems(monitor)) < set(everything)
-    assert monitor.metainfo['source_part'] == dict(part='monitor', images=5, seen_in_training=True)
+    assert monitor.metainfo['source_part'] == dict(part='monitor', seen_in_training=True)
     held = GTAVDataset(data_root=str(gtav), part='monitor', monitor_size=5, holdout=True)
     training = GTAVDataset(data_root=str(gtav), monitor_size=5, holdout=True)
     assert stems(held) == stems(monitor)
     assert held.metainfo['source_part']['seen_in_training'] is False
     assert set(stems(training)) == set(everything) - set(stems(held))
-    assert training.metainfo['source_part'] == dict(part='train', images=len(everything) - 5, seen_in_training=True)
+    assert training.metainfo['source_part'] == dict(part='train', seen_in_training=True)
 
 
 def test_joins_with_cityscapes_for_validation(gtav, tmp_path):

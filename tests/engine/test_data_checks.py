@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 from mmengine.runner import Runner
 
 from cda_mmseg.datasets.preparation import prepare
+from cda_mmseg.engine.composition import read_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 def config(smoke_worlds, tmp_path, monkeypatch):
     """A run of one iteration whose source and target are prepared copies."""
     monkeypatch.chdir(smoke_worlds)
-    config = Config.fromfile(CONFIGS / 'smoke' / 'gan_ce_gta2city.py')
+    config = read_config(CONFIGS / 'smoke' / 'gan_ce_gta2city.py')
     config.work_dir = str(tmp_path / 'run')
     config.train_cfg.update(max_iters=1, val_interval=2)
     for loader in ('train', 'target', 'val', 'test'):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.runner import Runner
 
 from cda_mmseg.engine import PositionedDataset
 from cda_mmseg.engine.checkpointing import find_resume_point
+from cda_mmseg.engine.composition import read_config
 from cda_mmseg.engine.loops import PairedIterator
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -18,7 +18,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 def train(work_dir, name: str = 'cl_gta2city', workers: int = 0, **changes) -> Runner:
     """Train a smoke config for six iterations, with a checkpoint after each."""
-    config = Config.fromfile(CONFIGS / 'smoke' / f'{name}.py')
+    config = read_config(CONFIGS / 'smoke' / f'{name}.py')
     options = {
         'work_dir': str(work_dir),
         'experiment_name': f'{work_dir}{len(changes)}'.replace(os.sep, '_'),
@@ -122,6 +122,34 @@ def test_the_domains_draw_different_indices(world, tmp_path):
     assert orders[0] != orders[1]
 
 
+def test_the_terms_of_an_adaptation_that_ended_leave_the_log(world, tmp_path):
+    """mmengine alone would repeat their last values to the end of the run; after resuming as well."""
+    end = {'model.adaptations.image_adversary.end': 0.5}
+    train(tmp_path / 'whole', name='gan_ce_gta2city', **end)
+    steps = logged(tmp_path / 'whole')
+    terms = {'generator.loss', 'discriminator.loss', 'discriminator.accuracy', 'encoder.loss_adversarial'}
+    assert all((terms <= steps[step].keys()) == (step <= 3) for step in range(1, 7))
+    assert not any(terms & steps[step].keys() for step in range(4, 7))
+    train(
+        tmp_path / 'resumed',
+        name='gan_ce_gta2city',
+        resume=True,
+        load_from=str(tmp_path / 'whole' / 'iter_3.pth'),
+        **end,
+    )
+    assert logged(tmp_path / 'resumed') == {step: values for step, values in steps.items() if step > 3}
+
+
+def test_the_config_names_the_order_of_a_loader(world, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    order = dict(type='RareClassOrder', temperature=0.1, min_pixels=5, min_crop_share=0.2)
+    loaders = train(tmp_path / 'run', name='gan_ce_gta2city', **{'train_dataloader.order': order}).train_loop.loaders
+    assert [type(loader.dataset.order).__name__ for loader in loaders.values()] == [
+        'RareClassOrder',
+        'PermutationOrder',
+    ]
+
+
 def test_source_only_loads_no_target(world, tmp_path):
     changes = {'target_dataloader.dataset.data_root': 'nowhere'}
     assert list(train(tmp_path / 'run', name='source_only_gta2city', **changes).train_loop.loaders) == ['source']
@@ -134,7 +162,7 @@ def test_methods_share_the_order_of_the_source(world, tmp_path):
 
 
 def test_warm_start_ends_at_half_of_the_run(world, tmp_path):
-    train(tmp_path / 'run')
+    train(tmp_path / 'run', **{'model.decode_head.loss_decode.main.clamp': None})
     steps = logged(tmp_path / 'run')
     # Near 19 equal probabilities cross entropy is ln 19 = 2.94, 5 CL is 20.4; the log averages over the steps so far.
     losses = [steps[step]['decode.loss_seg'] for step in range(1, 7)]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mmseg.structures import SegDataSample
 from torch.utils.data import DataLoader, Dataset
 
-from cda_mmseg.engine import PositionedDataset, PositionSampler, SampleOrder
-from cda_mmseg.engine.randomness import seeded_sample, seeded_torch, stable_hash
+from cda_mmseg.engine import PermutationOrder, PositionedDataset, PositionSampler
+from cda_mmseg.utils.randomness import seeded_sample, seeded_torch, stable_hash
 
 
 class Draws(Dataset):
@@ -49,24 +49,31 @@ def load(seed, start, number, rank=0, world_size=1, workers=0, dataset=None):
     return [(sample['index'], *sample['draws']) for sample in (next(iterator) for _ in range(number))]
 
 
+def test_setting_the_epoch_changes_nothing():
+    """As in mmengine's InfiniteSampler, which it takes the place of."""
+    sampler = PositionSampler(PositionedDataset(Draws(7), 0), start=3)
+    sampler.set_epoch(5)
+    assert [position for position, _ in zip(sampler, range(4), strict=False)] == [3, 4, 5, 6]
+
+
 @given(length=st.integers(1, 200), seed=st.integers(0, 2**62), epoch=st.integers(0, 10**6))
 def test_every_epoch_is_a_permutation(length, seed, epoch):
-    order = SampleOrder(length, seed)
+    order = PermutationOrder(Draws(length), seed)
     assert sorted(order.index(epoch * length + place) for place in range(length)) == list(range(length))
 
 
 @given(seed=st.integers(0, 2**62), positions=st.lists(st.integers(0, 10**9), min_size=1, max_size=20))
 def test_order_does_not_depend_on_what_was_asked_before(seed, positions):
-    order = SampleOrder(50, seed)
+    order = PermutationOrder(Draws(50), seed)
     answers = [order.index(position) for position in positions]
-    assert answers == [SampleOrder(50, seed).index(position) for position in positions]
+    assert answers == [PermutationOrder(Draws(50), seed).index(position) for position in positions]
 
 
 def test_orders_differ_between_epochs_and_seeds():
-    order = SampleOrder(100, 0)
+    order = PermutationOrder(Draws(100), 0)
     first, second = ([order.index(epoch * 100 + place) for place in range(100)] for epoch in (0, 1))
     assert first != second
-    assert first != [SampleOrder(100, 1).index(place) for place in range(100)]
+    assert first != [PermutationOrder(Draws(100), 1).index(place) for place in range(100)]
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -126,7 +133,7 @@ def test_nothing_readable_is_an_error_and_not_an_endless_loop():
 
 def test_wrong_use_is_named():
     with pytest.raises(ValueError, match='no samples'):
-        SampleOrder(0, 0)
+        PermutationOrder(Draws(0), 0)
     with pytest.raises(ValueError, match="'ignore'"):
         PositionedDataset(Draws(3), 0, on_error='ignore')
     with pytest.raises(TypeError, match='UDATrainLoop'):
@@ -134,7 +141,7 @@ def test_wrong_use_is_named():
 
 
 def test_stable_hash_is_the_same_in_another_process():
-    code = "from cda_mmseg.engine.randomness import stable_hash; print(stable_hash(1, 'order', 2))"
+    code = "from cda_mmseg.utils.randomness import stable_hash; print(stable_hash(1, 'order', 2))"
     others = {
         subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env=environment).stdout
         for environment in ({'PYTHONHASHSEED': '1', 'PYTHONPATH': '.'}, {'PYTHONHASHSEED': '2', 'PYTHONPATH': '.'})

@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 from mmseg.structures import SegDataSample
 from PIL import Image
+from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 import cda_mmseg.datasets.transforms  # noqa: F401
 from cda_mmseg.evaluation import DomainIoUMetric
@@ -206,11 +208,99 @@ def test_bad_samples_are_named(sample, message):
         (dict(class_lists=dict(few=['raod'])), "'few' has 'raod'"),
         (dict(entropy='always'), "entropy must be True, False or 'auto', got 'always'"),
         (dict(ignore_index=-100), 'ignore_index must not be negative, got -100'),
+        (dict(iou_metrics=['mIoU', 'IoU']), 'iou_metrics: IoU is none of mIoU, mDice, mFscore'),
+        (dict(iou_metrics='mDice', class_lists=dict(few=[0])), "class_lists .* add 'mIoU' to iou_metrics"),
+        (dict(format_only=True), 'format_only=True .* needs output_dir'),
+        (dict(per_image='a.csv', format_only=True, output_dir='x'), 'per_image .* leave one out'),
+        (dict(per_image='no such folder/a.csv'), 'per_image: no such folder/a.csv must be a file to write'),
+        (dict(keep_results=False), 'keep_results=False: predictions stay'),
     ],
 )
 def test_bad_arguments_are_refused_before_any_image(arguments, message):
     with pytest.raises(ValueError, match=message):
         Evaluator(DomainIoUMetric(**arguments)).dataset_meta = dict(classes=CLASSES)
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        dict(iou_metrics=['mIoU', 'mDice', 'mFscore']),
+        dict(iou_metrics='mDice', nan_to_num=0),
+        dict(iou_metrics=['mFscore'], beta=2, nan_to_num=100),
+    ],
+)
+def test_it_takes_what_mmsegs_metric_takes(arguments):
+    # the last class is in neither
+    samples = [one for one in random_samples(6, 8) if one.domain == 'target']
+    scores = evaluate(samples, classes=(*CLASSES, 'nowhere'), **arguments)
+    metric = IoUMetric(**arguments)
+    metric.dataset_meta = dict(classes=(*CLASSES, 'nowhere'))
+    metric.process({}, [sample.to_dict() for sample in samples])
+    for name, value in metric.evaluate(len(samples)).items():
+        assert scores[f'target/{name}'] == pytest.approx(float(value), abs=0.0101), name
+    kinds = {'mIoU': 'IoU', 'mDice': 'Dice', 'mFscore': 'Fscore'}
+    for name, kind in kinds.items():
+        assert (f'target/{name}' in scores) == (f'target/{kind}.road' in scores) == (name in arguments['iou_metrics'])
+
+
+def test_predictions_can_be_written_without_scores(tmp_path):
+    samples = [make_sample('target', [[0, 4]], name='frame.png')]
+    assert evaluate(samples, output_dir=str(tmp_path), format_only=True) == {}
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'target' / 'frame.png')), [[0, 4]])
+
+
+def test_several_targets_are_scored_apart_and_on_average(log_file):
+    samples = random_samples(5, 9)
+    names = ['target_night', 'target_fog', 'source']
+    for index, sample in enumerate(samples):
+        sample.set_metainfo(dict(domain=names[min(index // 2, 2)]))  # 2 at night, 2 in fog, 5 of the source
+    samples.append(samples[0].clone())
+    samples[-1].set_metainfo(dict(img_path='again.png'))
+    scores = evaluate(samples, class_lists=dict(two=['road', 'sky']))
+    apart = {
+        name: evaluate([sample for sample in samples if sample.domain == name], class_lists=dict(two=['road', 'sky']))
+        for name in names
+    }
+    for name in names:
+        own = {key: value for key, value in apart[name].items() if key.startswith(f'{name}/')}
+        assert len(own) > 10 and {key: scores[key] for key in own} == own
+    for score in {key.split('/')[1] for key in apart['target_fog']}:
+        night, fog = (apart[f'target_{part}'][f'target_{part}/{score}'] for part in ('night', 'fog'))
+        # However many images a domain has, it counts once.
+        expected = night + fog if score == 'images' else (night + fog) / 2
+        assert scores[f'target/{score}'] == pytest.approx(expected, abs=0.0101), score
+    assert scores['target_night/images'] == 3 and scores['target/images'] == 5
+    shares = {name: [scores[f'{name}/share.{c}'] for c in CLASSES] for name in ('source', 'target', 'target_fog')}
+    for name in ('target', 'target_fog'):
+        distance = sum(abs(a - b) for a, b in zip(shares[name], shares['source'], strict=True)) / 2
+        assert scores[f'{name}/share_distance'] == pytest.approx(distance, abs=0.03)
+    assert 'source/share_distance' not in scores
+    log = log_file.read_text()
+    assert 'target (5 images; mean of target_fog, target_night): mIoU' in log
+    assert 'target_fog (2 images): mIoU' in log
+
+
+def test_what_one_of_several_targets_lacks_is_the_mean_of_the_others():
+    samples = [
+        make_sample('target_day', [[0, 1]], [[0, 0]]),  # IoU 50 and 0
+        make_sample('target_night', [[0, 3]], [[0, 3]]),  # IoU 100 and, of sky alone, 100
+        make_sample('target_rain', [[0, 0]]),
+    ]
+    scores = evaluate(samples)
+    assert scores['target/mIoU'] == (25 + 100) / 2
+    assert scores['target/IoU.road'] == 75
+    assert scores['target/IoU.sky'] == 100
+    assert math.isnan(scores['target/IoU.bus'])
+    assert scores['target/share.road'] == round(200 / 3, 2)
+    assert 'target_rain/mIoU' not in scores
+
+
+def test_a_target_beside_named_targets_is_refused():
+    samples = [make_sample('target', [[0, 1]]), make_sample('target_night', [[0, 1]])]
+    with pytest.raises(ValueError, match=r"target, target_night cannot .* 'target' is the name .*='target_day'"):
+        evaluate(samples)
+    with pytest.raises(ValueError, match=r"must be named .*; got 'real'"):
+        evaluate([make_sample('real', [[0, 1]])])
 
 
 def test_predictions_are_written_per_domain(tmp_path):
@@ -221,6 +311,24 @@ def test_predictions_are_written_per_domain(tmp_path):
     evaluate(samples, output_dir=str(tmp_path))
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'target' / 'frame.png')), [[0, 4]])
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'source' / 'frame.png')), [[4, 2]])
+
+
+def test_two_predictions_do_not_share_a_file(tmp_path):
+    samples = [make_sample('target', [[label, 4]], name=f'{label}/frame.png') for label in (0, 1)]
+    message = (
+        rf'predictions of 0/frame.png and of 1/frame.png would both be written to {tmp_path}/target/frame.png. Give '
+        r"their data sets domains of their own, such as TagDomain\(domain='target_a'\), or rename the images"
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluate(samples, output_dir=str(tmp_path))
+    # once more the same image, as in a second validation
+    evaluate([samples[1], samples[1]], output_dir=str(tmp_path))
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'target' / 'frame.png')), [[1, 4]])
+
+
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r'metainfo.classes has sky more than once'):
+        evaluate([make_sample('target', [[0, 1]])], classes=('road', 'sky', 'bus', 'sky'))
 
 
 def score_one_share(rank, world_size, folder, count):
@@ -336,3 +444,45 @@ def test_a_real_validation_logs_every_class_and_prints_the_means(tmp_path):
     assert 'IoU.' not in line
     assert 'share.' not in line
     assert 'traffic light' not in line
+
+
+def test_class_table_and_scores_of_each_image_equal_those_of_scikit_learn(tmp_path):
+    samples = random_samples(7, 7)
+    samples += [make_sample('target', [[0, 1]], name='no labels.png'), make_sample('target', [[4, 4]], [[4, 255]])]
+    metric = DomainIoUMetric(per_image=str(tmp_path / 'images.csv'))
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, [sample.to_dict() for sample in samples])
+    metric.evaluate(len(samples))
+
+    labels = list(range(len(CLASSES)))
+    for domain in ('source', 'target'):
+        pairs = [scored_pixels(sample) for sample in samples if sample.domain == domain and 'gt_sem_seg' in sample]
+        truth, prediction = (np.concatenate(values) for values in zip(*pairs, strict=True))
+        expected = confusion_matrix(truth, prediction, labels=labels)
+        np.testing.assert_array_equal(metric.confusion[domain], expected)
+
+    with open(tmp_path / 'images.csv', newline='') as file:
+        lines = list(csv.DictReader(file))
+    by_name = {(sample.domain, sample.img_path): sample for sample in samples}
+    assert [(line['domain'], line['image']) for line in lines] == sorted(by_name)
+    for line in lines:
+        sample = by_name[line['domain'], line['image']]
+        scores = [line[f'IoU.{name}'] for name in CLASSES]
+        if 'gt_sem_seg' not in sample:
+            assert {line['mIoU'], line['aAcc'], *scores} == {''}
+            continue
+        truth, prediction = scored_pixels(sample)
+        iou = np.full(len(CLASSES), np.nan)
+        present = np.union1d(truth, prediction)
+        iou[present] = jaccard_score(truth, prediction, labels=present, average=None) * 100
+        for found, expected in zip(
+            [line['mIoU'], line['aAcc'], *scores],
+            [np.nanmean(iou), accuracy_score(truth, prediction) * 100, *iou],
+            strict=True,
+        ):
+            assert float(found or 'nan') == pytest.approx(expected, abs=0.0051, nan_ok=True)
+
+
+def scored_pixels(sample):
+    truth, prediction = sample.gt_sem_seg.data.numpy().ravel(), sample.pred_sem_seg.data.numpy().ravel()
+    return truth[truth != 255], prediction[truth != 255]

@@ -10,20 +10,21 @@ import torch
 from mmengine.registry import init_default_scope
 
 from cda_mmseg.models import PlayerDistributedDataParallel
+from tests.models import distributed_adversaries, distributed_views
 from tests.models.distributed_training import ITERATIONS, train
 
 init_default_scope('mmseg')
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def train_on_two(out: Path, kind: str, dtype: str, accumulation: int) -> list[dict]:
+def train_on_two(out: Path, module: str, *arguments: object) -> list[dict]:
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--rdzv-backend=c10d']
-    command += ['--rdzv-endpoint=127.0.0.1:0', '-m', 'tests.models.distributed_training', str(out), kind, dtype]
+    command += ['--rdzv-endpoint=127.0.0.1:0', '-m', f'tests.models.{module}', str(out), *map(str, arguments)]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
     # Into a file: workers that outlive a time-out would hold a pipe open.
     with open(out / 'output.txt', 'w') as output:
         subprocess.run(
-            [*command, str(accumulation)],
+            command,
             cwd=ROOT,
             env=environment,
             check=True,
@@ -40,7 +41,7 @@ def train_on_two(out: Path, kind: str, dtype: str, accumulation: int) -> list[di
 )
 def test_two_processes_equal_one_with_twice_the_batch(tmp_path, kind, dtype, accumulation, tolerance):
     """Unequal numbers of ignored pixels included; ranks alike bit for bit; every gradient reduced once per step."""
-    ranks = train_on_two(tmp_path, kind, dtype, accumulation)
+    ranks = train_on_two(tmp_path, 'distributed_training', kind, dtype, accumulation)
     for name, value in ranks[0]['weights'].items():
         assert torch.equal(value, ranks[1]['weights'][name]), name
     one, _ = train(kind, getattr(torch, dtype), accumulation, 0, 1)
@@ -49,6 +50,34 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, kind, dtype, acc
     for player in ('encoder', 'generator', 'discriminator'):
         size = sum(value.numel() * value.element_size() for value in one.player(player).parameters())
         assert ranks[0]['reduced'][player] == ITERATIONS * size
+
+
+def test_two_processes_with_several_encodes_and_little_memory_equal_one(tmp_path):
+    """Domains apart in a ResNet-50 with checkpointed activations: reentrant checkpoints die here."""
+    ranks = train_on_two(tmp_path, 'distributed_views')
+    one = distributed_views.train(0, 1)
+    for name, value in one.named_parameters():
+        assert torch.equal(ranks[0]['weights'][name], ranks[1]['weights'][name]), name
+        assert (value - ranks[0]['weights'][name]).abs().max() < 1e-6, name
+
+
+def test_teachers_are_alike_on_all_processes(tmp_path):
+    """Each process has its own images, masks and statistics of BatchNorm; teacher, weights and q are of all."""
+    ranks = train_on_two(tmp_path, 'distributed_teacher')
+    states = [rank['state'] for rank in ranks]
+    alike = {name for name, value in states[0].items() if torch.equal(value, states[1][name])}
+    own = {name for name in states[0] if 'running_' in name and not name.startswith('adaptations.')}
+    assert own and alike == states[0].keys() - own
+    assert ranks[0]['confidence'] == ranks[1]['confidence']
+
+
+def test_two_processes_with_six_rivals_equal_one(tmp_path):
+    """Discriminators of outputs and of features, entropy, maximum squares, feature distance in one model; float64."""
+    ranks = train_on_two(tmp_path, 'distributed_adversaries')
+    one = distributed_adversaries.train(0, 1)
+    for name, value in one.named_parameters():
+        assert torch.equal(ranks[0]['weights'][name], ranks[1]['weights'][name]), name
+        assert (value - ranks[0]['weights'][name]).abs().max() < 1e-10, name
 
 
 def test_other_models_are_passed_through_but_not_trained():

@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from cda_mmseg.paper.campaign import Campaign, CampaignError, list_points
 from cda_mmseg.paper.data_settings import SETTINGS
-from cda_mmseg.paper.experiments import READINGS, gan_ce, gan_cl, source_only
+from cda_mmseg.paper.experiments import READINGS, Experiment, gan_ce, gan_cl, source_only
 from cda_mmseg.paper.projection import Speed, format_duration, measure_speed
 from cda_mmseg.paper.tables import TABLES
 
@@ -85,7 +85,9 @@ def test_an_equal_ratio_run_starts_from_measured_gradients(campaign):
     assert set(sizes.losses) >= {'gan_cl', 'gan_focal', 'gan_loss1', 'gan_cl_base_2', 'gan_cl_weight_20'}
     factor = sizes.losses['gan_cl'] / sizes.cross_entropy
     plain = campaign.compose(gan_cl())
-    assert config.model.encoder_adversarial_weight == factor * plain.model.encoder_adversarial_weight
+    assert config.model.adaptations.image_adversary.encoder_adversarial_weight == (
+        factor * plain.model.adaptations.image_adversary.encoder_adversarial_weight
+    )
     assert config.model.decode_head.loss_decode.warm.loss_weight == factor
     # Measured once: another campaign in the folder reads the file.
     before = (campaign.out / 'gradients' / 'gta2city.json').stat().st_mtime_ns
@@ -122,6 +124,19 @@ def test_points_are_unique_and_what_is_measured_comes_first():
     assert all(
         order.index('gta2city/gan_ce') < place for place, folder in enumerate(order) if folder.endswith('equal_ratio')
     )
+
+
+def test_experiments_that_differ_have_folders_of_their_own():
+    close = [gan_cl(base=base) for base in (2.5, 2.500000001)] + [gan_cl(weight=weight) for weight in (3.0, 3.0000001)]
+    assert [point.experiment for point in list_points(close, [0])] == close
+    assert close[2].folder == 'gta2city/gan_cl_weight_3'
+    namesakes = [Experiment('cl', 'gan_cl', changes=(('main.base', base),)) for base in (2.0, 3.0)]
+    with pytest.raises(ValueError, match=r'have one folder, gta2city/cl'):
+        list_points(namesakes, [0])
+
+
+def test_a_seed_given_twice_is_one_run():
+    assert list_points([gan_ce()], [1, 2, 1]) == list_points([gan_ce()], [1, 2])
 
 
 def test_projection_adds_up(campaign, tmp_path):

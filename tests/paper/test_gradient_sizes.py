@@ -6,10 +6,11 @@ from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 from torch.nn import functional as F
 
-from cda_mmseg.engine.randomness import stable_hash
 from cda_mmseg.engine.sampling import PositionedDataset
+from cda_mmseg.models.adaptations import find_adversary
 from cda_mmseg.models.pictures import to_pictures
 from cda_mmseg.paper.gradient_sizes import GradientSizes, measure_gradient_sizes
+from cda_mmseg.utils.randomness import stable_hash
 
 CONSERVATIVE = dict(type='ConservativeLoss', loss_weight=5.0)
 
@@ -19,7 +20,7 @@ def checkpoint(smoke_config, tmp_path):
     """A GAN + CE model without dropout and noise, saved as a run of two iterations would."""
     config = smoke_config('gan_ce_gta2city')
     config.model.backbone.dropout = 0.0
-    config.model.generator.noise_std = 0.0
+    config.model.adaptations.image_adversary.generator.noise_std = 0.0
     config.model.decode_head.zero_init = False
     torch.manual_seed(3)
     model = MODELS.build(config.model)
@@ -57,14 +58,17 @@ def test_sizes_are_those_of_plain_pytorch(checkpoint):
     conservative = 5 * ((1 + chosen) ** 2 * torch.log(-chosen)).mean()
     assert sizes.losses['cl'] == pytest.approx(norm_of(conservative, model), rel=1e-4)
 
-    generator = model.generator.networks['both']
+    generator = find_adversary(model).generator.networks['both']
     fool = 0
     for domain, other in (('source', 'target'), ('target', 'source')):
         size = to_pictures(batch[domain]['inputs'], model.data_preprocessor).shape[2:]
         fake = generator(features[domain], tuple(size))
-        fool = fool + F.softplus(-model.discriminator.networks[other](fake)).mean()
+        fool = fool + F.softplus(-find_adversary(model).discriminator.networks[other](fake)).mean()
     assert sizes.adversarial == pytest.approx(norm_of(fool, model), rel=1e-3)
-    assert (sizes.iteration, sizes.adversarial_weight) == (2, config.model.encoder_adversarial_weight)
+    assert (sizes.iteration, sizes.adversarial_weight) == (
+        2,
+        config.model.adaptations.image_adversary.encoder_adversarial_weight,
+    )
 
 
 def test_the_model_is_measured_without_being_changed(checkpoint):
@@ -91,7 +95,7 @@ def test_equal_ratio_is_the_ratio_of_cross_entropy(tmp_path):
 
 
 def test_models_without_a_gan_are_refused(smoke_config, tmp_path):
-    with pytest.raises(TypeError, match='SourceOnlySegmentor has no adversarial term'):
+    with pytest.raises(TypeError, match='UDASegmentor has no adversarial term'):
         measure_gradient_sizes(smoke_config('source_only_gta2city'), tmp_path / 'none.pth', {})
 
 
@@ -110,7 +114,7 @@ def test_the_warm_start_of_an_equal_ratio_run_is_that_of_gan_ce(smoke_config, tm
         config.work_dir = str(tmp_path / name)
         config.model.decode_head.zero_init = False
         # So large that both gradients on this tiny encoder are of one order.
-        config.model.encoder_adversarial_weight = factor * 2e4
+        config.model.adaptations.image_adversary.encoder_adversarial_weight = factor * 2e4
         config.model.decode_head.loss_decode.loss_weight = factor
         config.train_cfg.update(max_iters=2, val_interval=100)
         config.val_cfg = config.val_dataloader = config.val_evaluator = None

@@ -7,6 +7,7 @@ import torch
 from mmseg.registry import DATASETS, MODELS
 from torch.nn import functional as F
 
+from cda_mmseg.models.adaptations import find_adversary
 from cda_mmseg.paper.pipeline_figure import plot_pipeline
 from cda_mmseg.paper.pipeline_views import gather_pipeline
 
@@ -25,8 +26,8 @@ def test_views_are_what_the_players_make_of_the_images(smoke_config, tmp_path):
     )
     counted = {
         'encoder': [*model.backbone.parameters(), *model.decode_head.parameters()],
-        'generator': model.generator.parameters(),
-        'discriminator': model.discriminator.parameters(),
+        'generator': find_adversary(model).generator.parameters(),
+        'discriminator': find_adversary(model).discriminator.parameters(),
     }
     assert views.parameters == {name: sum(p.numel() for p in group) for name, group in counted.items()}
     assert views.embedding == [(16, 4, 8), (32, 2, 4), (16, 1, 2)]
@@ -41,9 +42,9 @@ def test_views_are_what_the_players_make_of_the_images(smoke_config, tmp_path):
         batch = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
         with torch.no_grad():
             inputs = model.data_preprocessor(batch, training=False)['inputs']
-            fake = model.generator.networks['both'](model.backbone(inputs), tuple(inputs.shape[2:]))
+            fake = find_adversary(model).generator.networks['both'](model.backbone(inputs), tuple(inputs.shape[2:]))
             scores = model.decode_head(model.backbone(inputs))
-            real = model.discriminator.networks[domain](fake)[0, 0].sigmoid()
+            real = find_adversary(model).discriminator.networks[domain](fake)[0, 0].sigmoid()
         rebuilt = ((fake[0] + 1) * 127.5).round().permute(1, 2, 0).numpy()
         np.testing.assert_allclose(seen.reconstruction, rebuilt, atol=1)
         np.testing.assert_allclose(seen.judgement, real.numpy(), rtol=1e-5)
@@ -74,5 +75,5 @@ def test_views_are_what_the_players_make_of_the_images(smoke_config, tmp_path):
 
 
 def test_a_model_without_a_generator_is_refused(smoke_config):
-    with pytest.raises(TypeError, match='SourceOnlySegmentor has no generator'):
+    with pytest.raises(TypeError, match='UDASegmentor has no generator'):
         gather_pipeline(smoke_config('source_only_gta2city'))

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from cda_mmseg.engine.composition import read_config
 from cda_mmseg.paper.composition import compose_config, main_losses, segmentation_loss, warm_start_end
 from cda_mmseg.paper.data_settings import SETTINGS, find_setting
-from cda_mmseg.paper.experiments import GTAV, READINGS, SYNTHIA, gan_cl
+from cda_mmseg.paper.experiments import GTAV, READINGS, RIVALS, SYNTHIA, gan_cl, rival, source_only
 from cda_mmseg.paper.schedule import scale_schedule
 from cda_mmseg.paper.tables import TABLES
 
@@ -87,7 +88,7 @@ def test_the_same_model_has_the_same_number_everywhere():
     for name in PAPER_TABLES:
         for row in TABLES[name].rows:
             if row.experiment is not None:
-                numbers.setdefault(row.experiment.folder, set()).add(row.published['mIoU'])
+                numbers.setdefault(row.experiment.folder, set()).add(row.published.get('mIoU'))
     assert {folder: len(values) for folder, values in numbers.items()} == dict.fromkeys(numbers, 1)
     assert sum(len(TABLES[name].rows) for name in PAPER_TABLES) == 7 + 7 + 3 + 8 + 3 + 6
 
@@ -124,19 +125,19 @@ def flatten(node, prefix=''):
 
 
 def test_rows_differ_in_nothing_but_the_loss():
-    leaf = flatten(Config.fromfile(CONFIGS / 'smoke' / 'gan_ce_gta2city.py')._cfg_dict)
+    leaf = flatten(read_config(CONFIGS / 'smoke' / 'gan_ce_gta2city.py')._cfg_dict)
     for experiment in EXPERIMENTS.values():
         if not experiment.adversarial or experiment.pair != GTAV:
             continue
         allowed = r'\.(model\.decode_head\.loss_decode|default_hooks\.(checkpoint|logger))\..*'
         factor = 1.0
         if experiment.reading == 'equal-ratio':
-            allowed, factor = allowed + r'|\.model\.encoder_adversarial_weight', 7.0
+            allowed, factor = allowed + r'|\.model\.adaptations\.image_adversary\.encoder_adversarial_weight', 7.0
         config = compose_config(CONFIGS, SETTINGS['smoke'], experiment, adversarial_factor=factor)
         composed = flatten(config._cfg_dict)
         changed = {key for key in {*composed, *leaf} if composed.get(key) != leaf.get(key)}
         assert [key for key in changed if not re.fullmatch(allowed, key)] == []
-        weight = '.model.encoder_adversarial_weight'
+        weight = '.model.adaptations.image_adversary.encoder_adversarial_weight'
         assert composed[weight] == factor * leaf[weight]
         if factor != 1:
             assert composed['.model.decode_head.loss_decode.warm.loss_weight'] == factor
@@ -153,15 +154,47 @@ def test_rows_differ_in_nothing_but_the_loss():
         ('stock', SYNTHIA, 'cl_synthia2city.py'),
     ],
 )
-def test_the_full_method_is_the_config_that_users_train(name, pair, leaf, stock):
+def test_the_full_method_is_the_config_that_users_train_but_for_the_clamp(name, pair, leaf, stock):
     setting = stock if name == 'stock' else SETTINGS[name]
     composed = compose_config(CONFIGS, setting, gan_cl(pair=pair))
-    wanted = Config.fromfile(CONFIGS / leaf)
+    wanted = read_config(CONFIGS / leaf)
     setting.place_data(wanted)
+    assert wanted.model.decode_head.loss_decode.main.pop('clamp') == 3
     for key in ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'target_dataloader'):
         assert composed[key] == wanted[key], key
     if name == 'stock':
         assert composed.val_dataloader.dataset.datasets[0].data_root == f'{stock.root}/cityscapes'
+
+
+@pytest.mark.parametrize('pair', [GTAV, SYNTHIA])
+@pytest.mark.parametrize('method', ['fcns_in_the_wild', 'curriculum'])
+def test_rivals_are_the_configs_that_users_train(method, pair, stock):
+    composed = compose_config(CONFIGS, stock, rival(method, pair))
+    wanted = read_config(CONFIGS / f'{method}_{pair}.py')
+    stock.place_data(wanted)
+    for key in ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'target_dataloader'):
+        assert composed[key] == wanted[key], key
+
+
+@pytest.mark.parametrize('name', [*SETTINGS, 'stock'])
+def test_rivals_differ_from_the_baseline_in_adaptations_alone(name, stock):
+    setting = stock if name == 'stock' else SETTINGS[name]
+    for pair in setting.pairs:
+        plain = flatten(compose_config(CONFIGS, setting, source_only(pair))._cfg_dict)
+        for method in RIVALS:
+            composed = flatten(compose_config(CONFIGS, setting, rival(method, pair))._cfg_dict)
+            changed = {key for key in {*composed, *plain} if composed.get(key) != plain.get(key)}
+            allowed = r'\.(model\.adaptations|(optim_wrapper|param_scheduler)\.\w+_discriminator)(\..*)?'
+            if method == 'curriculum':
+                allowed += r'|\.target_dataloader\.dataset\.pipeline'
+            assert changed and [key for key in changed if not re.fullmatch(allowed, key)] == []
+
+
+@pytest.mark.parametrize('name', ['table1', 'table2'])
+def test_every_method_of_a_comparison_is_measured(name):
+    measured = [row.label.split(' ')[0] for row in TABLES[name].rows if row.experiment is not None]
+    assert measured == ['FCNWild', 'CDA', 'Tsai', 'Ours-NoAdapt', 'Ours']
+    assert {row.experiment.pair for row in TABLES[name].rows if row.experiment is not None} == {TABLES[name].pair}
 
 
 @pytest.mark.parametrize('name', [*SETTINGS, 'stock'])

@@ -12,10 +12,15 @@ from cda_mmseg.visualization.predictions import TrainedModel, gather_panel
 
 ADVERSARIAL = dict(
     type='AdversarialUDASegmentor',
-    generator=dict(type='ImageGenerator', base_channels=4, in_channels=[4, 8], in_index=[1, 0]),
-    discriminator=dict(type='PatchGANDiscriminator', base_channels=4),
-    loss_gan=dict(type='GANLoss'),
-    generator_sharing='per_domain',
+    adaptations=dict(
+        image_adversary=dict(
+            type='ImageAdversary',
+            generator=dict(type='ImageGenerator', base_channels=4, in_channels=[4, 8], in_index=[1, 0]),
+            discriminator=dict(type='PatchGANDiscriminator', base_channels=4),
+            loss_gan=dict(type='GANLoss'),
+            generator_sharing='per_domain',
+        )
+    ),
 )
 
 
@@ -71,13 +76,19 @@ def test_rows_hold_what_the_checkpoints_compute(save, data_root):
     plot_panel(rows, meta['classes'], meta['palette'])
 
 
+def test_two_models_of_one_name_are_refused(save):
+    model, _ = save('plain', 0, type='EncoderDecoder')
+    with pytest.raises(ValueError, match=r'each model under a name of its own, got plain, plain'):
+        gather_panel([model, model], dict(target=1))
+
+
 def test_a_network_in_bgr_is_shown_in_rgb(save):
     preprocessor = dict(type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, size=(8, 16))
     adapted, model = save('adapted', 1, **ADVERSARIAL, data_preprocessor=preprocessor)
     rows, _ = gather_panel([adapted], dict(source=1))
     inputs = torch.tensor(mmcv.imresize(rows[0].image[:, :, ::-1], (16, 8)).transpose(2, 0, 1)) / 127.5 - 1
     with torch.no_grad():
-        picture = model.reconstruct(inputs[None].float(), 'source')[0].flip(0)
+        picture = model.generator.rebuild('source', model.backbone(inputs[None].float()), (8, 16))[0].flip(0)
     assert np.abs(rows[0].reconstruction - (picture.permute(1, 2, 0).numpy() + 1) * 127.5).max() <= 0.5 + 1e-3
 
 

@@ -69,3 +69,20 @@ def test_no_runs_are_refused():
 
 def test_a_bar_in_a_name_does_not_split_its_cell():
     assert r'| a\|b |' in format_score_table([make_run('a|b', target__mIoU=[1, 2])])
+
+
+def test_several_targets_have_columns_behind_that_of_their_mean():
+    scores = {
+        'source/mIoU': 60,
+        'target/mIoU': 30,
+        'target_fog/mIoU': 20,
+        'target_day/mIoU': 40,
+        'target_day/mIoU4': 50,
+    }
+    apart = make_run('apart', **{name: [0, value] for name, value in scores.items()})
+    header, row, bare = cells(format_score_table([apart, BARE]))[:3]
+    expected = ['60.00', '30.00', '40.00', '20.00']
+    assert header[2:6] == ['source mIoU', 'target mIoU', 'target_day mIoU', 'target_fog mIoU']
+    assert row[2:6] == expected
+    assert bare[2:6] == ['41.00', '–', '–', '–']
+    assert row[header.index('target_day mIoU4')] == '50.00'

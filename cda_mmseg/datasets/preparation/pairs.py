@@ -13,7 +13,7 @@ import numpy as np
 import torch.utils.data
 from mmengine.dataset import BaseDataset
 
-from cda_mmseg.engine.checkpointing.atomic_file import replaced_when_complete
+from cda_mmseg.utils.atomic_file import replaced_when_complete
 
 from .encoding import LabelEncoder, encode_image
 from .record import share_lock

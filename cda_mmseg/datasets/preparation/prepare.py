@@ -12,8 +12,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmengine.utils import ProgressBar
 
-from cda_mmseg.engine.checkpointing.atomic_file import INCOMPLETE, replaced_when_complete
+from cda_mmseg.utils.atomic_file import INCOMPLETE, replaced_when_complete
 
+from ..transforms.check_files import checked
 from .checks import class_subset
 from .encoding import FORMATS, label_encoder
 from .pairs import Pairs, Result, start_worker
@@ -115,7 +116,7 @@ def prepare(
         encoder = None
         if label_step is not None:
             encoder = label_encoder(transforms[label_step], source.get_data_info(0), out)
-        pairs = Pairs(source, out, transforms, encoder, suffixes, image_format, quality)
+        pairs = Pairs(source, out, checked(transforms), encoder, suffixes, image_format, quality)
         with open_files(out) as file:
             known = read_files(out)
             pairs.wanted = [index for index in range(len(source)) if not pairs.is_complete(index, known)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from cda_mmseg.engine.checkpointing.atomic_file import write_text
+from cda_mmseg.utils.atomic_file import write_text
 
 RECORD = 'prepared.json'
 FILES = 'prepared_files.jsonl'

@@ -1,12 +1,9 @@
 """Read an image, or say which file is damaged."""
 
-import cv2
-import mmcv
-import mmengine.fileio as fileio
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
+from .image_files import TURNED, UPRIGHT, check_image, decode_image, orientation, read_file, refuse_turned
 
 
 @TRANSFORMS.register_module()
@@ -14,19 +11,27 @@ class LoadImage(BaseTransform):
     """Load an image as mmcv's ``LoadImageFromFile`` does, with one clear error for every damaged file.
 
     The stock transform names no file when the file is empty, and takes a JPEG that breaks off for a whole one with
-    a grey rest. Grey, palette, RGBA and 16-bit files become three 8-bit channels.
+    a grey rest. Grey, palette, RGBA and 16-bit files become three 8-bit channels. Images are turned as their EXIF
+    orientation says; labels never are, so such an image is refused in a pair.
 
-    Required key: ``img_path``. Added keys: ``img`` (H, W, 3) uint8 in BGR order, ``img_shape``, ``ori_shape``.
+    Required key: ``img_path``. Added keys: ``img`` (H, W, 3) uint8 in BGR order, ``img_shape``, ``ori_shape``, and
+    ``exif_orientation`` of images that were turned.
 
     Args:
+        bits (int, optional): How many bits of 16-bit files count, 8..16, as 12 for a 12-bit camera. By default all 16,
+            and files that would come out nearly black are refused.
         backend_args (dict, optional): Arguments of mmengine's file backend.
 
     Raises:
         FileNotFoundError: While loading, when there is no such file.
-        ValueError: While loading, when the file is empty, truncated or no image.
+        ValueError: While loading, when the file is empty, truncated or no image, has a depth that cannot be told, or
+            is turned against its label.
     """
 
-    def __init__(self, backend_args: dict | None = None) -> None:
+    def __init__(self, bits: int | None = None, backend_args: dict | None = None) -> None:
+        if bits is not None and not 8 <= bits <= 16:
+            raise ValueError(f'LoadImage: bits must be in 8..16, got {bits!r}')
+        self.bits = bits
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
@@ -39,23 +44,17 @@ class LoadImage(BaseTransform):
             dict: The same dict with ``img``, ``img_shape`` and ``ori_shape`` set.
         """
         path = results['img_path']
-        data = fileio.get(path, backend_args=self.backend_args)
-        if not data:
-            raise ValueError(f'{path}: empty image file (0 bytes); fetch it again')
-        # OpenCV fills what a truncated JPEG lacks with grey. Entropy-coded data never contains a marker, so a whole
-        # file has its end after the start of its last scan.
-        if data.startswith(JPEG_START) and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
-            raise ValueError(f'{path}: truncated JPEG image; fetch it again')
-        try:
-            image = mmcv.imfrombytes(data, flag='color', backend='cv2')
-        except cv2.error as error:
-            raise ValueError(f'{path}: damaged image file ({error}); fetch it again') from error
-        if image is None:
-            raise ValueError(f'{path}: damaged, truncated or no image file (OpenCV cannot decode it); fetch it again')
+        data = read_file(path, self.backend_args)
+        check_image(path, data)
+        image = decode_image(path, data, self.bits)
         results['img'] = image
         results['img_shape'] = image.shape[:2]
         results['ori_shape'] = image.shape[:2]
+        if (turned := orientation(data)) != UPRIGHT:
+            results[TURNED] = turned
+            if 'gt_seg_map' in results:
+                refuse_turned(results)
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(backend_args={self.backend_args})'
+        return f'{type(self).__name__}(bits={self.bits}, backend_args={self.backend_args})'

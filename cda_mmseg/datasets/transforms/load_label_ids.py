@@ -4,15 +4,15 @@ import io
 from collections.abc import Mapping
 
 import cv2
-import mmengine.fileio as fileio
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
 from ..label_ids import ID_MAPS, IGNORE
+from ..png import SIGNATURE, check_png, size_of
+from .image_files import TURNED, check_pixels, read_file, refuse_turned
 
-PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 UNKNOWN = 254  # marks, inside the lookup table, ids that the scheme does not define
 MAX_LISTED_IDS = 8
 
@@ -24,6 +24,8 @@ class LoadLabelIds(BaseTransform):
     Does what mmseg's ``LoadAnnotations`` does, but reads the ids where each data set keeps them and maps them to
     training classes through a lookup table. Ids that the scheme defines and that are no training class become 255; an
     id that the scheme does not define is an error.
+
+    All checksums of a file are compared, which Pillow and so mmseg's loader leave out.
 
     ``encoding``:
 
@@ -41,8 +43,9 @@ class LoadLabelIds(BaseTransform):
 
     Args:
         encoding (str): ``'index'`` or ``'red16'``.
-        id_map (str | Mapping[int, int]): ``'cityscapes'`` (GTAV too), ``'synthia'``, or a mapping from every id that
-            may occur to a training class in 0..253 or to 255.
+        id_map (str | Mapping[int, int]): ``'cityscapes'`` (GTAV too), ``'synthia'``, ``'urbansyn'``, ``'train_ids'``
+            (converted Cityscapes, ``*_labelTrainIds.png``), or a mapping from every id that may occur to a training
+            class in 0..253 or to 255.
         max_size_difference (int): Largest difference in rows or columns that is fitted silently, in pixels.
         backend_args (dict, optional): Arguments of mmengine's file backend.
 
@@ -83,7 +86,7 @@ class LoadLabelIds(BaseTransform):
                 f'{path}: LoadLabelIds maps ids itself; set reduce_zero_label=False on the data set and write the '
                 f'wanted classes into id_map'
             )
-        ids = read_label_ids(path, self.encoding, self.backend_args)
+        ids = self.raw_ids(path)
         labels = cv2.LUT(ids, self.table) if ids.dtype == np.uint8 else np.take(self.table, ids)
         if (labels == UNKNOWN).any():
             unknown = np.unique(ids[labels == UNKNOWN])
@@ -95,11 +98,17 @@ class LoadLabelIds(BaseTransform):
             )
         if results.get('label_map') is not None:  # the data set was asked for a subset of the classes
             labels = cv2.LUT(labels, _class_table(results['label_map']))
+        if TURNED in results:
+            refuse_turned(results)
         if 'ori_shape' in results:
             labels = _fit(labels, results['ori_shape'][:2], self.max_size_difference, path)
         results['gt_seg_map'] = labels
         results['seg_fields'].append('gt_seg_map')
         return results
+
+    def raw_ids(self, path: str) -> np.ndarray:
+        """Read the ids (H, W) of a label file before they are mapped."""
+        return read_label_ids(path, self.encoding, self.backend_args)
 
     def __repr__(self) -> str:
         id_map = self.id_map if isinstance(self.id_map, str) else dict(self.id_map)
@@ -124,8 +133,8 @@ def read_label_ids(path: str, encoding: str, backend_args: dict | None = None) -
         FileNotFoundError: When there is no such file.
         ValueError: When it is empty, truncated, no PNG or encoded otherwise.
     """
-    data = fileio.get(path, backend_args=backend_args)
-    _check_header(path, data, encoding)
+    data = read_file(path, backend_args)
+    check_label(path, data, encoding)
     if encoding == 'index':
         # Pillow, because OpenCV turns palette indices into colours.
         try:
@@ -134,19 +143,36 @@ def read_label_ids(path: str, encoding: str, backend_args: dict | None = None) -
         except (OSError, SyntaxError) as error:
             raise ValueError(f'{path}: damaged label file ({error}); fetch it again') from error
     # OpenCV, because Pillow cuts 16-bit colours down to 8 bits. Its channel order is BGR: red is the last one.
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError(f'{path}: damaged label file ({error}); fetch it again') from error
     if pixels is None:
         raise ValueError(f'{path}: damaged label file (OpenCV cannot decode it); fetch it again')
     return pixels[:, :, -1]
 
 
-def _check_header(path: str, data: bytes, encoding: str) -> None:
-    """Compare what the PNG header says with what the encoding needs."""
+def check_label(path: str, data: bytes, encoding: str, also: bytes = b'') -> None:
+    """Compare the checksums of a label PNG, and what its header says with what the encoding needs.
+
+    Args:
+        path (str): Name of the file, for errors.
+        data (bytes): Its content.
+        encoding (str): ``'index'`` or ``'red16'``, see :class:`LoadLabelIds`.
+        also (bytes): Depth and colour type, as a PNG's header holds them, that are right too.
+
+    Raises:
+        ValueError: If it is empty, damaged, no PNG or encoded otherwise.
+    """
     if not data:
         raise ValueError(f'{path}: empty label file (0 bytes); fetch it again')
-    if not data.startswith(PNG_SIGNATURE) or len(data) < 26:
+    if not data.startswith(SIGNATURE) or len(data) < 26:
         raise ValueError(f'{path}: not a PNG file, or cut off in its header; label ids are read from PNGs only')
+    check_png(path, data)
+    check_pixels(path, size_of(data))
     bits, color_type = data[24], data[25]
+    if also == data[24:26]:
+        return
     kind = {0: 'grey', 2: 'RGB', 3: 'palette', 4: 'grey with alpha', 6: 'RGBA'}.get(color_type, 'unknown')
     found = f'{path}: {bits}-bit {kind} PNG, but encoding={encoding!r} '
     if encoding == 'red16':

@@ -15,9 +15,9 @@ def use_world(config: ConfigDict, root: str, width: int, height: int) -> None:
         width (int): Width in pixels of training crops and of evaluated images.
         height (int): Height in pixels of training crops.
     """
-    pipelines = [config.test_pipeline]
+    pipelines = [config.train_pipeline, config.test_pipeline]
     for loader in (config[f'{name}_dataloader'] for name in ('train', 'target', 'val', 'test')):
-        pipelines.append(loader.dataset.pipeline)
+        pipelines.append(loader.dataset.get('pipeline', []))
         for dataset in loader.dataset.get('datasets', [loader.dataset]):
             dataset.data_root = root + dataset.data_root.removeprefix('data')
             pipelines.append(dataset.pipeline)
@@ -26,4 +26,4 @@ def use_world(config: ConfigDict, root: str, width: int, height: int) -> None:
             step.scale = (width, width)
         elif step.type == 'RandomCrop':
             step.crop_size = (height, width)
-    config.model.data_preprocessor.size = (height, width)
+    config.data_preprocessor.size = config.model.data_preprocessor.size = (height, width)

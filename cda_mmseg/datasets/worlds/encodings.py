@@ -1,7 +1,8 @@
-"""Write pictures and labels in the official folder layouts and encodings of GTAV, SYNTHIA and Cityscapes."""
+"""Write pictures and labels in the official folder layouts and encodings of the data sets that configs read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..label_ids import CITYSCAPES_IDS, IGNORE
 from .scene import Label, Material
 
 GTAV_PALETTE = ((0, 0, 0),) * 4 + (
@@ -77,6 +79,23 @@ SYNTHIA_IDS = MappingProxyType(
 )
 """SYNTHIA's id of each label that scenes contain."""
 
+TRAIN_IDS = MappingProxyType({label: CITYSCAPES_IDS[label] for label in Label})
+URBANSYN_IDS = MappingProxyType({label: 19 if number == IGNORE else number for label, number in TRAIN_IDS.items()})
+
+LOVEDA_IDS = MappingProxyType(
+    {
+        **dict.fromkeys(Label, 1),  # background
+        Label.EGO_VEHICLE: 0,  # no data
+        Label.BUILDING: 2,
+        Label.ROAD: 3,
+        Label.SKY: 4,  # water
+        Label.SIDEWALK: 5,  # barren
+        Label.VEGETATION: 6,  # forest
+        Label.TERRAIN: 7,  # agricultural
+    }
+)
+"""A number of LoveDA for each label: streets in its folders, to try configs with."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -119,6 +138,40 @@ def cityscapes_paths(root: Path, split: str, index: int) -> tuple[Path, Path | N
     return picture, root / 'gtFine' / split / city / f'{stem}_gtFine_labelIds.png'
 
 
+def labeled_cityscapes_paths(root: Path, split: str, index: int) -> tuple[Path, Path]:
+    """Name the files of a Cityscapes pair where it is the source."""
+    picture, _ = cityscapes_paths(root, split, index)
+    stem = picture.name.removesuffix('_leftImg8bit.png')
+    return picture, root / 'gtFine' / split / picture.parent.name / f'{stem}_gtFine_labelIds.png'
+
+
+def urbansyn_paths(root: Path, split: str, index: int) -> tuple[Path, Path]:
+    """Name the files of an UrbanSyn pair; UrbanSyn has one folder for all splits."""
+    return root / 'rgb' / f'rgb_{index + 1:04d}.png', root / 'ss' / f'ss_{index + 1:04d}.png'
+
+
+def dark_zurich_paths(root: Path, split: str, index: int) -> tuple[Path, Path | None]:
+    """Name the files of a Dark Zurich pair at night; training pictures have no labels."""
+    sequence = dict(train='GOPR0345', val='GOPR0356')[split]
+    place = Path(split, 'night', sequence)
+    stem = f'{sequence}_frame_{index + 1:06d}'
+    label = None if split == 'train' else root / 'gt' / place / f'{stem}_gt_labelTrainIds.png'
+    return root / 'rgb_anon' / place / f'{stem}_rgb_anon.png', label
+
+
+def acdc_paths(root: Path, split: str, index: int) -> tuple[Path, Path]:
+    """Name the files of an ACDC pair, the four conditions in turn."""
+    place = Path(('fog', 'night', 'rain', 'snow')[index % 4], split, 'GP010122')
+    stem = f'GP010122_frame_{index + 1:06d}'
+    return root / 'rgb_anon' / place / f'{stem}_rgb_anon.png', root / 'gt' / place / f'{stem}_gt_labelTrainIds.png'
+
+
+def loveda_paths(region: str, root: Path, split: str, index: int) -> tuple[Path, Path]:
+    """Name the files of a LoveDA pair of one region."""
+    place = root / split.capitalize() / region
+    return place / 'images_png' / f'{index}.png', place / 'masks_png' / f'{index}.png'
+
+
 def write_gtav_label(path: Path, labels: Labels) -> None:
     """Write a palette PNG whose index is the label id."""
     image = Image.fromarray(labels.ids)
@@ -141,6 +194,14 @@ def write_synthia_label(path: Path, labels: Labels) -> None:
 def write_cityscapes_label(path: Path, labels: Labels) -> None:
     """Write an 8-bit grey PNG of label ids."""
     _write_with_opencv(path, labels.ids)
+
+
+def write_numbers(numbers: Mapping[Label, int], path: Path, labels: Labels) -> None:
+    """Write an 8-bit grey PNG with a number for each label."""
+    table = np.zeros(256, np.uint8)
+    for label, number in numbers.items():
+        table[label] = number
+    _write_with_opencv(path, table[labels.ids])
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
@@ -175,3 +236,11 @@ class Layout:
 GTAV = Layout('gtav', ('train',), gtav_paths, write_gtav_label)
 SYNTHIA = Layout('synthia', ('train',), synthia_paths, write_synthia_label)
 CITYSCAPES = Layout('cityscapes', ('train', 'val'), cityscapes_paths, write_cityscapes_label)
+LABELED_CITYSCAPES = Layout('cityscapes', ('train', 'val'), labeled_cityscapes_paths, write_cityscapes_label)
+URBANSYN = Layout('urbansyn', ('train',), urbansyn_paths, partial(write_numbers, URBANSYN_IDS))
+DARK_ZURICH = Layout('dark_zurich', ('train', 'val'), dark_zurich_paths, partial(write_numbers, TRAIN_IDS))
+ACDC = Layout('acdc', ('train', 'val'), acdc_paths, partial(write_numbers, TRAIN_IDS))
+RURAL, URBAN = (
+    Layout('loveda', ('train', 'val'), partial(loveda_paths, region), partial(write_numbers, LOVEDA_IDS))
+    for region in ('Rural', 'Urban')
+)

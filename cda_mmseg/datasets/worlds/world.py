@@ -16,7 +16,20 @@ import cv2
 import numpy as np
 from mmengine.utils import ProgressBar
 
-from .encodings import CITYSCAPES, GTAV, SYNTHIA, Labels, Layout, write_picture
+from .encodings import (
+    ACDC,
+    CITYSCAPES,
+    DARK_ZURICH,
+    GTAV,
+    LABELED_CITYSCAPES,
+    RURAL,
+    SYNTHIA,
+    URBAN,
+    URBANSYN,
+    Labels,
+    Layout,
+    write_picture,
+)
 from .layout import SceneStatistics, compose
 from .looks import DASHCAM, GAME, SIMULATOR, Look
 from .render import render
@@ -100,15 +113,26 @@ class Pair:
 
 
 CITY = Domain(CITYSCAPES, CITY_STREETS, DASHCAM, 'city')
+LABELED_CITY = Domain(LABELED_CITYSCAPES, CITY_STREETS, DASHCAM, 'city')
+COUNTRY_VIEW, TOWN_VIEW = (
+    Domain(RURAL, SIMULATOR_STREETS, SIMULATOR, 'country'),
+    Domain(URBAN, CITY_STREETS, GAME, 'town'),
+)
 
 PAIRS = MappingProxyType(
     {
         'gta2city': Pair(Domain(GTAV, GAME_STREETS, GAME, 'game'), CITY),
         'synthia2city': Pair(Domain(SYNTHIA, SIMULATOR_STREETS, SIMULATOR, 'simulator'), CITY),
         'appearance': Pair(Domain(GTAV, CITY_STREETS, GAME, 'city'), CITY),
+        'urbansyn2city': Pair(Domain(URBANSYN, GAME_STREETS, SIMULATOR, 'urban'), CITY),
+        'city2darkzurich': Pair(LABELED_CITY, Domain(DARK_ZURICH, CITY_STREETS, SIMULATOR, 'night')),
+        'city2acdc': Pair(LABELED_CITY, Domain(ACDC, CITY_STREETS, SIMULATOR, 'weather')),
+        'rural2urban': Pair(COUNTRY_VIEW, TOWN_VIEW),
+        'urban2rural': Pair(TOWN_VIEW, COUNTRY_VIEW),
     }
 )
-"""Built-in pairs. In ``appearance`` source and target show the same scenes, so only the look differs."""
+"""Built-in pairs. In ``appearance`` source and target show the same scenes, so only the look differs. The pairs after
+it have folders and encodings of their data sets, but neither night nor weather nor a view from above."""
 
 
 def write_world(
@@ -134,7 +158,8 @@ def write_world(
         size (tuple[int, int]): Width and height in pixels.
         source (int): Number of labeled source pairs.
         target_train (int): Number of unlabeled target pictures.
-        target_val (int): Number of labeled target pairs; from 50 on, all 19 classes occur.
+        target_val (int): Number of labeled target pairs, and of source pairs where that has a validation split; from
+            50 on, all 19 classes occur.
         seed (int): Seed of the world.
         workers (int): Number of processes.
         overwrite (bool): Whether a world with other arguments in ``out`` is replaced.
@@ -182,6 +207,8 @@ def write_world(
         shutil.rmtree(staging)
     staging.mkdir(parents=True)
     counts = {('source', 'train'): source, ('target', 'train'): target_train, ('target', 'val'): target_val}
+    if 'val' in PAIRS[pair].source.layout.splits:
+        counts['source', 'val'] = target_val
     _write_files(staging, PAIRS[pair], counts, tuple(size), seed, workers)
     (staging / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n', encoding='utf-8')
     if out.exists():

@@ -1,30 +1,43 @@
 """Checkpoints that survive kills, full disks and their own writing."""
 
 import errno
-import itertools
 import math
 import os
 import re
-from collections.abc import Collection
 
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.hooks.hook import DATA_BATCH
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from cda_mmseg.engine.checkpointing.accumulation import at_end_of_accumulation
-from cda_mmseg.engine.checkpointing.atomic_file import remove_incomplete, replaced_when_complete, write_text
-from cda_mmseg.engine.checkpointing.errors import CheckpointWriteError, UnreadableCheckpointError
-from cda_mmseg.engine.checkpointing.resume_point import CHECKPOINT_NAME, POINTER, checkpoint_names
+from cda_mmseg.engine.checkpointing.adaptations import adaptation_types
+from cda_mmseg.engine.checkpointing.resume_point import (
+    CHECKPOINT_NAME,
+    POINTER,
+    checkpoint_folder,
+    checkpoint_names,
+    points_into,
+)
 from cda_mmseg.engine.checkpointing.validation_record import record_validation, validation_due
+from cda_mmseg.engine.hooks.fitting_hook import FittingHook
+from cda_mmseg.engine.run_settings import RunSettings
+from cda_mmseg.utils.arguments import lists_arguments
+from cda_mmseg.utils.atomic_file import remove_incomplete, replaced_when_complete, write_text
+from cda_mmseg.utils.finite import describe_non_finite
+from cda_mmseg.utils.loading.errors import (
+    CheckpointWriteError,
+    NonFiniteStateError,
+)
 
 _OWN_FILE = re.compile(r'(best_.+_)?iter_\d+\.pth')
 
 
 @HOOKS.register_module()
-class AtomicCheckpointHook(CheckpointHook):
+class AtomicCheckpointHook(FittingHook, CheckpointHook):
     """Save a run so that it can go on exactly where it was, whatever happens meanwhile.
 
     It takes the place of MMEngine's ``CheckpointHook``, whose names and message hub entries it keeps, and differs so:
@@ -35,33 +48,50 @@ class AtomicCheckpointHook(CheckpointHook):
     * The outcome of the validation at a checkpoint's iteration is written into it afterwards. A run resumed from a
       checkpoint whose validation a kill swallowed validates first.
     * Its meta data name the number of processes and the samples consumed, besides MMEngine's (the seed among them).
-    * Checkpoints lie in the run's folder, and no file elsewhere is ever touched, whatever a resumed checkpoint says.
+    * A run resumed under other rates, weight decay or schedules goes by its config's and says so, see
+      :class:`RunSettings`.
+    * Weights or optimizer states that are not finite are never written: the run stops, and the earlier ones stand.
+    * Weights that fit only partly are refused, see :class:`FittingHook`.
+    * Checkpoints lie in the run's folder, or in ``<out_dir>/<name of the run's folder>``, and no file elsewhere is ever
+      touched, whatever a resumed checkpoint says.
 
     Args:
         interval (int): Iterations between checkpoints; -1 saves at the end only.
         by_epoch (bool): Accepted for configs written for MMEngine's hook; only False is.
+        save_optimizer (bool): Whether checkpoints hold what resuming needs; otherwise they are weights, and no run can
+            go on from them.
+        out_dir (str | None): Folder for the folder of checkpoints; the run's own by default.
         max_keep_ckpts (int): Number of checkpoints to keep; -1 keeps all.
-        save_last (bool): Whether to save the last iteration too.
-        save_best (str | list[str] | None): Scores, such as ``target/mIoU``, whose best weights are kept as well.
+        save_last (bool): Whether to save where the run ends too: at the end of the schedule, or where a hook such as
+            MMEngine's ``EarlyStoppingHook`` stops the loop.
+        save_best (str | list[str] | None): Scores, such as ``target/mIoU``, whose best weights are kept as well; 'auto'
+            is the first that the validation gives.
         rule (str | list[str] | None): 'greater' or 'less' is better, per score; by default told by the scores' names.
         greater_keys (list[str] | None): Parts of names for which greater is better; by default MMEngine's.
         less_keys (list[str] | None): Parts of names for which less is better; by default MMEngine's.
+        published_keys (str | list[str] | None): Parts of the last and the best checkpoints, such as 'state_dict', that
+            are written once more at the end, with the first digits of a SHA-256 in their names.
         save_begin (int): Iteration from which intervals count.
 
     Raises:
         ValueError: If an argument has no meaning here.
+        TypeError: For an argument that is not taken; lists those that are.
     """
 
+    @lists_arguments
     def __init__(
         self,
         interval: int = -1,
         by_epoch: bool = False,
+        save_optimizer: bool = True,
+        out_dir: str | None = None,
         max_keep_ckpts: int = -1,
         save_last: bool = True,
         save_best: str | list[str] | None = None,
         rule: str | list[str] | None = None,
         greater_keys: list[str] | None = None,
         less_keys: list[str] | None = None,
+        published_keys: str | list[str] | None = None,
         save_begin: int = 0,
     ) -> None:
         if by_epoch:
@@ -69,71 +99,83 @@ class AtomicCheckpointHook(CheckpointHook):
         for name, value in (('interval', interval), ('max_keep_ckpts', max_keep_ckpts)):
             if not isinstance(value, int) or (value != -1 and value < 1):
                 raise ValueError(f'AtomicCheckpointHook.{name} must be -1 or a positive integer, got {value!r}.')
-        if save_best == 'auto' or (isinstance(save_best, list) and 'auto' in save_best):
-            raise ValueError(
-                "AtomicCheckpointHook.save_best must name scores, such as 'target/mIoU', instead of 'auto'."
-            )
+        names = [_best_name(key, 0) for key in (save_best if isinstance(save_best, list) else [])]
+        if len(set(names)) < len(names):
+            raise ValueError(f'AtomicCheckpointHook.save_best: {save_best} would share files ({", ".join(names)}).')
         super().__init__(
             interval=interval,
             by_epoch=False,
+            save_optimizer=save_optimizer,
             max_keep_ckpts=max_keep_ckpts,
             save_last=save_last,
             save_best=save_best,
             rule=rule,
             greater_keys=greater_keys,
             less_keys=less_keys,
+            published_keys=published_keys,
             save_begin=save_begin,
         )
+        self._wanted_folder = out_dir
         self.saved_step: int | None = None
         self._waiting = False
+        self._settings: RunSettings | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Remember the settings of the config; resuming comes later.
+
+        Args:
+            runner (Runner): The run.
+        """
+        if isinstance(runner.optim_wrapper, OptimWrapper):
+            self._settings = RunSettings(runner)
 
     def before_train(self, runner: Runner) -> None:
         """Tidy up after a kill, and make up for a validation that one swallowed.
 
         Args:
             runner (Runner): The run, resumed if it is.
+
+        Raises:
+            NonFiniteStateError: If the run would start from weights or optimizer states that are not finite.
+            FileExistsError: If there are checkpoints of another run below ``out_dir``.
         """
-        self.out_dir = runner.work_dir
+        self.out_dir = checkpoint_folder(runner.work_dir, self._wanted_folder)
+        os.makedirs(self.out_dir, exist_ok=True)
+        if spoilt := _spoilt(runner):
+            raise NonFiniteStateError(
+                f'This run would start from values that are not finite: {spoilt}. They come from '
+                f'{runner._load_from or "the initial weights"}: use a sound checkpoint, such as an earlier one. '
+                'A constant that is infinite on purpose belongs into a buffer with persistent=False.'
+            )
         runner.logger.info(f'Checkpoints will be saved to {self.out_dir}.')
-        if is_main_process():
-            for name in remove_incomplete(self.out_dir, endings=('.pth', POINTER)):
-                runner.logger.info(f'Removed {name}, which a killed run had not finished writing.')
+        if not self.save_optimizer:
+            runner.logger.warning('Checkpoints hold weights alone (save_optimizer=False): no run can go on from them.')
+        if runner._resume and runner.iter > 0:
+            self._settings.take_over(runner)
+        self._settings.keep(runner)
         found = [checkpoint_names(self.out_dir)]
         # one answer for all processes, whose disks may differ: saving is a common effort
         broadcast_object_list(found)
         present = found[0]
+        if self._wanted_folder is not None and present and not points_into(runner.work_dir, self.out_dir):
+            raise FileExistsError(
+                f'{self.out_dir} holds checkpoints ({", ".join(present)}) that {runner.work_dir} does not know: they '
+                "are another run's. Give this run another name (--work-dir) or another out_dir, or remove them."
+            )
+        if is_main_process():
+            for folder in dict.fromkeys((self.out_dir, runner.work_dir)):
+                for name in remove_incomplete(folder, endings=('.pth', POINTER)):
+                    runner.logger.info(f'Removed {name}, which a killed run had not finished writing.')
         if runner.iter == 0 and present:
             runner.logger.warning(
                 f'{self.out_dir} holds checkpoints of an earlier run ({", ".join(present)}); this run may overwrite '
                 'some. To go on with that run use --resume auto, or give this one a folder of its own.'
             )
-        self.saved_step = runner.iter if CHECKPOINT_NAME.format(runner.iter) in present else None
+        if (name := CHECKPOINT_NAME.format(runner.iter)) in present:
+            self.saved_step, self.last_ckpt = runner.iter, os.path.join(self.out_dir, name)
         if validation_due(runner):
             runner.logger.info(f'The validation at iteration {runner.iter} did not take place before: it does now.')
             runner.val_loop.run()
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse weights of another network, which MMEngine would pass over one by one.
-
-        Args:
-            runner (Runner): The run.
-            checkpoint (dict): What was read; its weights are not in the model yet.
-
-        Raises:
-            UnreadableCheckpointError: If not one of its weights has the name and shape of one of the model's.
-        """
-        model = runner.model
-        # mmengine loads into what these wrap
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
-        shapes = {name: value.shape for name, value in model.state_dict().items()}
-        weights = checkpoint.get('state_dict', checkpoint)
-        fitting = [name for name, value in weights.items() if shapes.get(name) == getattr(value, 'shape', None)]
-        if shapes and not fitting:
-            raise UnreadableCheckpointError(
-                f'None of the {len(weights)} weights in {runner._load_from} fits {type(model).__name__}: the file has '
-                f'{_some(weights)}, the model {_some(shapes)}. Use a checkpoint of this network, or its own config.'
-            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add to a checkpoint who wrote it.
@@ -143,6 +185,7 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint (dict): What is about to be written.
         """
         checkpoint['meta']['world_size'] = get_world_size()
+        checkpoint['meta']['adaptations'] = adaptation_types(runner.model)
         samples_consumed = runner.message_hub.get_info('samples_consumed')
         if samples_consumed is not None:
             checkpoint['meta']['samples_consumed'] = samples_consumed
@@ -187,8 +230,36 @@ class AtomicCheckpointHook(CheckpointHook):
             self.save(runner, runner.iter)
         self._remove(runner, surpassed)
 
+    def after_train(self, runner: Runner) -> None:
+        """Save a run that a hook has ended before its time, and publish.
+
+        Args:
+            runner (Runner): The run.
+
+        Raises:
+            CheckpointWriteError: On all processes, if the main one could not write.
+        """
+        if self.save_last and self.saved_step != runner.iter:
+            self._save_where_it_ends(runner)
+        # of mmengine's, with the names that it gives
+        if self.published_keys is not None:
+            hub = runner.message_hub
+            suffixes = [''] if len(self.save_best or []) == 1 else [f'_{key}' for key in self.save_best or []]
+            best = [hub.get_info(f'best_ckpt{suffix}') for suffix in suffixes]
+            for path in filter(None, [self.last_ckpt if self.save_last else None, *best]):
+                self._publish_model(runner, path)
+
+    def _save_where_it_ends(self, runner: Runner) -> None:
+        if not at_end_of_accumulation(runner.optim_wrapper):
+            runner.logger.warning(
+                f'The run ends at iteration {runner.iter}, within a cycle of accumulation: gradients gathered since '
+                'the last update are lost.'
+            )
+        runner.logger.info(f'Saving checkpoint at {runner.iter} iterations, where the run ends')
+        self.save(runner, runner.iter)
+
     def save(self, runner: Runner, step: int, temporary: bool = False) -> None:
-        """Save the run as it stands, at the end of an accumulation cycle.
+        """Save the run as it stands; gradients that are accumulated meanwhile are not kept.
 
         Called on all processes: the main one writes, the others wait for it.
 
@@ -237,6 +308,9 @@ class AtomicCheckpointHook(CheckpointHook):
         """
         hub = runner.message_hub
         surpassed = []
+        if self.save_best == ['auto'] and metrics:
+            self.save_best = [next(iter(metrics))]
+            self._init_rule(self.rules, self.save_best)
         for key in self.save_best or []:
             if key not in metrics:
                 known = ', '.join(metrics) or 'none'
@@ -245,7 +319,7 @@ class AtomicCheckpointHook(CheckpointHook):
             best = hub.get_info(f'best_score{suffix}')
             if math.isnan(metrics[key]) or (best is not None and not self.is_better_than[key](metrics[key], best)):
                 continue
-            name = f'best_{key}_{CHECKPOINT_NAME.format(runner.iter)}'.replace('/', '_')
+            name = _best_name(key, runner.iter)
             former = os.path.basename(hub.get_info(f'best_ckpt{suffix}', ''))
             hub.update_info(f'best_score{suffix}', metrics[key])
             hub.update_info(f'best_ckpt{suffix}', os.path.join(self.out_dir, name))
@@ -271,17 +345,20 @@ class AtomicCheckpointHook(CheckpointHook):
         cause = None
         if is_main_process():
             try:
+                if spoilt := _spoilt(runner, with_optimizers=not weights_only):
+                    raise NonFiniteStateError(f'it would hold values that are not finite: {spoilt}')
                 with replaced_when_complete(path) as incomplete:
                     runner.save_checkpoint(
                         self.out_dir,
                         os.path.basename(incomplete),
-                        save_optimizer=not weights_only,
-                        save_param_scheduler=not weights_only,
+                        save_optimizer=self.save_optimizer and not weights_only,
+                        save_param_scheduler=self.save_optimizer and not weights_only,
                         meta=dict(epoch=runner.epoch, iter=step),
                         by_epoch=False,
                     )
                 if not weights_only:
-                    write_text(os.path.join(self.out_dir, POINTER), path)
+                    for folder in dict.fromkeys((self.out_dir, runner.work_dir)):
+                        write_text(os.path.join(folder, POINTER), path)
             except Exception as error:
                 # not OSError alone: the other processes wait for word in any case
                 failure, cause = [self._explain(path, error)], error
@@ -300,6 +377,10 @@ class AtomicCheckpointHook(CheckpointHook):
             str: One line.
         """
         advice = 'Remove the cause'
+        if isinstance(error, NonFiniteStateError):
+            advice = (
+                'Lower the learning rate, clip gradients (optim_wrapper.<player>.clip_grad) or bound the loss (clamp)'
+            )
         if isinstance(error, OSError):
             advice = {
                 errno.ENOSPC: 'Make room on the disk',
@@ -311,6 +392,13 @@ class AtomicCheckpointHook(CheckpointHook):
         intact = 'There is no earlier checkpoint'
         if self.last_ckpt is not None and os.path.exists(self.last_ckpt):
             intact = f'Earlier checkpoints are intact, the newest is {self.last_ckpt}'
+        # torch raises it wherever the main process happens to be
+        if isinstance(error, RuntimeError) and str(error).startswith('DataLoader worker'):
+            return (
+                f'A data loader worker died ({str(error).strip()}) while {path} was being written, which is left out. '
+                f'{intact}. Workers are mostly killed for want of memory: take fewer (num_workers), then go on with '
+                '--resume auto.'
+            )
         return f'Cannot write checkpoint {path} ({error}). {intact}. {advice}, then go on with --resume auto.'
 
     def _remove(self, runner: Runner, names: list[str]) -> None:
@@ -331,6 +419,12 @@ class AtomicCheckpointHook(CheckpointHook):
                     runner.logger.warning(f'Cannot remove the superseded checkpoint {path} ({error}).')
 
 
-def _some(names: Collection[str]) -> str:
-    """Show the first names of many."""
-    return ', '.join(itertools.islice(names, 3)) + (', …' if len(names) > 3 else '')
+def _spoilt(runner: Runner, with_optimizers: bool = True) -> str:
+    """Name what is not finite in the run's weights and optimizers, where they lie."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return describe_non_finite(model.state_dict(), runner.optim_wrapper.state_dict() if with_optimizers else {})
+
+
+def _best_name(score: str, step: int) -> str:
+    """Name the file of a score's best weights."""
+    return f'best_{score}_{CHECKPOINT_NAME.format(step)}'.replace('/', '_')

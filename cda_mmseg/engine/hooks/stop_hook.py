@@ -22,7 +22,8 @@ class StopHook(Hook):
 
     All processes finish the same iteration (the end of the accumulation cycle after the one in which the first of them
     was signalled), save, and exit with code 75 (``EX_TEMPFAIL``: try again later), which says that ``--resume auto``
-    goes on exactly here. During a validation whose checkpoint is written they exit at once; resuming repeats it.
+    goes on exactly here. During a validation whose checkpoint is written they exit after the next of its batches;
+    resuming repeats it.
 
     A second signal, two seconds or more after the first, exits at once without saving. So does the time limit: torchrun
     also signals the survivors of a crash, and those would wait for the dead for ever. The code is then 128 + the
@@ -94,7 +95,7 @@ class StopHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: list | None = None
     ) -> None:
-        """Stop if this process is asked to and nothing would be lost.
+        """Stop if the processes have agreed to and nothing would be lost.
 
         Saving here is no option: hooks may have put other weights into the model for the validation.
 
@@ -107,8 +108,22 @@ class StopHook(Hook):
         Raises:
             SystemExit: With code 75, if the iteration's checkpoint is written.
         """
-        if self._signalled and self._checkpoint_hook.saved_step == runner.iter:
+        # a resumed run repeats its validation before anybody listens
+        if self._agreement is None or self._checkpoint_hook.saved_step != runner.iter:
+            return
+        if not self._all_score(runner, batch_idx):
+            return
+        # signals reach the processes one by one: one that left alone would break the others' next exchange
+        if self._agreement.ask(self._signalled):
             self._stop(runner, runner.iter)
+
+    @staticmethod
+    def _all_score(runner: Runner, batch_idx: int) -> bool:
+        """Tell whether every process has this batch; they ask equally often, and some may have one more."""
+        loader = runner.val_loop.dataloader
+        if get_world_size() == 1:
+            return True
+        return batch_idx < len(loader.dataset) // get_world_size() // (loader.batch_size or len(loader.dataset))
 
     def after_train(self, runner: Runner) -> None:
         """Stop listening: the run is over.

@@ -1,5 +1,6 @@
 """Backbones that mmseg does not have."""
 
+from cda_mmseg.models.backbones.efficientnet_lite import EfficientNetLite0
 from cda_mmseg.models.backbones.vgg import VGG
 
-__all__ = ['VGG']
+__all__ = ['VGG', 'EfficientNetLite0']

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from cda_mmseg.engine.checkpointing.errors import CheckpointError
+from cda_mmseg.models.backbones.large_kernel_conv import LargeKernelConv2d
 from cda_mmseg.models.backbones.vgg_weights import convert_vgg_weights
-from cda_mmseg.models.backbones.weight_files import CONFIG_KEY, read_weights
+from cda_mmseg.models.backbones.weight_files import CONFIG_KEY, read_weights, split_init_cfg
+from cda_mmseg.utils.arguments import lists_arguments
+from cda_mmseg.utils.loading.errors import CheckpointError
 
 _CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _WIDTHS = (1, 2, 4, 8, 8)
@@ -50,17 +52,21 @@ class VGG(BaseModule):
         with_cp (bool): Keep only the inputs of the stages for the backward pass and compute the rest again. Gradients
             are unchanged; running statistics of BatchNorm in training mode would move twice.
         dropout (float): Drop probability after fc6 and fc7.
+        in_channels (int): Channels of the images; weight files are for 3.
+        pretrained (str, optional): A checkpoint, as ``init_cfg=dict(type='Pretrained', checkpoint=...)`` names it.
         init_cfg (dict | list[dict], optional): Initialisation. Without other entries than ``Pretrained``,
             convolutions are drawn from He's normal distribution, biases are zero.
 
     Raises:
         ValueError: If an argument is out of range.
+        TypeError: For an argument that is not taken; lists those that are.
 
     Shape:
-        - Input: ``(N, 3, H, W)`` floating point, H and W at least 1.
+        - Input: ``(N, in_channels, H, W)`` floating point, H and W at least 1.
         - Output: tuple of ``(N, C_i, ceil(H / stride_i), ceil(W / stride_i))``.
     """
 
+    @lists_arguments
     def __init__(
         self,
         depth: int = 16,
@@ -72,11 +78,11 @@ class VGG(BaseModule):
         norm_eval: bool = False,
         with_cp: bool = False,
         dropout: float = 0.5,
+        in_channels: int = 3,
+        pretrained: str | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        configs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-        pretrained = [cfg for cfg in configs if cfg['type'] in ('Pretrained', PretrainedInit)]
-        drawn = [cfg for cfg in configs if cfg not in pretrained]
+        drawn, read = split_init_cfg(init_cfg, pretrained)
         super().__init__(init_cfg=drawn or dict(type='Kaiming', layer='Conv2d', mode='fan_in'))
 
         if depth not in _CONVOLUTIONS:
@@ -96,11 +102,11 @@ class VGG(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
-        self.pretrained_cfgs = pretrained
+        self.pretrained_cfgs = read
 
         layers: list[nn.Module] = []
         self.stage_ends: list[int] = []
-        channels = 3
+        channels = in_channels
         for stage in range(min(max(out_indices) + 1, _FC_STAGE)):
             width = base_channels * _WIDTHS[stage]
             for _ in range(_CONVOLUTIONS[depth][stage]):
@@ -125,9 +131,11 @@ class VGG(BaseModule):
         self, in_channels: int, out_channels: int, kernel_size: int, index: str = ''
     ) -> list[tuple[str, nn.Module]]:
         """Make the named layers of a convolution, its norm and its ReLU."""
-        convolution = nn.Conv2d(
-            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=self.norm_cfg is None
-        )
+        biased = self.norm_cfg is None
+        if kernel_size > 3:
+            convolution = LargeKernelConv2d(in_channels, out_channels, kernel_size, bias=biased)
+        else:
+            convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=biased)
         norm = [] if self.norm_cfg is None else [(f'norm{index}', build_norm_layer(self.norm_cfg, out_channels)[1])]
         return [(f'fc{index}', convolution), *norm, (f'relu{index}', nn.ReLU(inplace=True))]
 

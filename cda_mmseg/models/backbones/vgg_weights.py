@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from cda_mmseg.models.backbones.weight_files import check_weights
+
 # torchvision's fully connected layers and our convolutions of the same weights.
 _CLASSIFIER_NAMES = {'classifier.0.': 'fc.fc6.', 'classifier.3.': 'fc.fc7.'}
 
@@ -41,7 +43,13 @@ def convert_vgg_weights(
         if key not in wanted and mean in wanted and mean in available:
             available[mean] = available[mean] - available.pop(key)
 
-    _check_features(available, wanted, num_layers)
+    features = {key: value for key, value in wanted.items() if key.startswith('features.')}
+    surplus = [
+        key
+        for key in available
+        if key.startswith('features.') and key not in wanted and int(key.split('.')[1]) < num_layers
+    ]
+    check_weights(available, features, surplus)
 
     fc_keys = [key for key in wanted if key.startswith('fc.') and not key.endswith('num_batches_tracked')]
     for key in fc_keys:
@@ -50,25 +58,3 @@ def convert_vgg_weights(
     fits = all(key in available and available[key].shape == wanted[key].shape for key in fc_keys)
     left = [] if fits else fc_keys
     return {key: value for key, value in available.items() if key in wanted and key not in left}, left
-
-
-def _check_features(available: Mapping[str, Tensor], wanted: Mapping[str, Tensor], num_layers: int) -> None:
-    needed = [key for key in wanted if key.startswith('features.') and not key.endswith('num_batches_tracked')]
-    missing = [key for key in needed if key not in available]
-    surplus = [
-        key
-        for key in available
-        if key.startswith('features.') and key not in wanted and int(key.split('.')[1]) < num_layers
-    ]
-    shapes = [
-        f'{key} {tuple(available[key].shape)} instead of {tuple(wanted[key].shape)}'
-        for key in needed
-        if key in available and available[key].shape != wanted[key].shape
-    ]
-    differences = [
-        f'{title}: {", ".join(found[:3])}' + (f' and {len(found) - 3} more' if len(found) > 3 else '')
-        for title, found in (('missing', missing), ('not in the network', surplus), ('wrong shape', shapes))
-        if found
-    ]
-    if differences:
-        raise ValueError('; '.join(differences))

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from mmcv.cnn import build_norm_layer
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+
+from cda_mmseg.utils.arguments import lists_arguments
 
 
 @MODELS.register_module()
@@ -24,6 +27,8 @@ class FCN8sHead(BaseDecodeHead):
         skip_scales (Sequence[float], optional): Factors on the maps before they are scored, shallowest first, without
             the deepest. The original has (.0001, .01) for features of Caffe's weights, whose sizes differ by these
             orders of magnitude. Defaults to 1 for each.
+        norm_cfg (dict, optional): Norm layer on each map before it is scored, in place of ``skip_scales``; none in the
+            original.
         zero_init (bool): Begin with all weights and biases zero, so that all classes are equally probable. Otherwise
             weights are drawn with a standard deviation of .01. Ignored where ``init_cfg`` is given.
         dropout_ratio (float): Drop probability of whole channels of the deepest map; the VGG backbone has its own
@@ -38,12 +43,14 @@ class FCN8sHead(BaseDecodeHead):
 
     Raises:
         ValueError: If the numbers of maps and of scales do not match.
+        TypeError: For an argument that is not taken; lists those that are.
 
     Shape:
         - Input: all maps of the backbone; those of ``in_index`` are ``(N, in_channels[i], h_i, w_i)``.
         - Output: ``(N, num_classes, h_0, w_0)``.
     """
 
+    @lists_arguments
     def __init__(
         self,
         in_channels: Sequence[int] = (256, 512, 4096),
@@ -51,6 +58,7 @@ class FCN8sHead(BaseDecodeHead):
         *,
         num_classes: int,
         skip_scales: Sequence[float] | None = None,
+        norm_cfg: dict | None = None,
         zero_init: bool = True,
         dropout_ratio: float = 0.0,
         out_channels: int | None = None,
@@ -77,6 +85,7 @@ class FCN8sHead(BaseDecodeHead):
             out_channels=out_channels,
             threshold=threshold,
             dropout_ratio=dropout_ratio,
+            norm_cfg=norm_cfg,
             in_index=list(in_index),
             input_transform='multiple_select',
             loss_decode=loss_decode or dict(type='CrossEntropyLoss'),
@@ -86,6 +95,9 @@ class FCN8sHead(BaseDecodeHead):
             init_cfg=init_cfg,
         )
         self.skip_scales = scales
+        self.norms = nn.ModuleList(
+            nn.Identity() if norm_cfg is None else build_norm_layer(norm_cfg, channels)[1] for channels in in_channels
+        )
         self.skip_scores = nn.ModuleList(
             nn.Conv2d(channels, self.out_channels, kernel_size=1) for channels in in_channels[:-1]
         )
@@ -99,7 +111,8 @@ class FCN8sHead(BaseDecodeHead):
         Returns:
             Tensor: Scores before the softmax, of the size of the shallowest map of ``in_index``.
         """
-        *skips, deepest = self._transform_inputs(inputs)
+        maps = self._transform_inputs(inputs)
+        *skips, deepest = [norm(one) for norm, one in zip(self.norms, maps, strict=True)]
         scores = self.cls_seg(deepest)
         for skip, scale, scorer in reversed(list(zip(skips, self.skip_scales, self.skip_scores, strict=True))):
             skip = skip if scale == 1.0 else scale * skip

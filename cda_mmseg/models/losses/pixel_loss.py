@@ -10,9 +10,15 @@ from torch import Tensor, nn
 
 from cda_mmseg.models.losses.checks import check_choice, check_number
 from cda_mmseg.models.losses.divisor import mean_divisor
-from cda_mmseg.models.losses.log_odds_function import pixel_losses
+from cda_mmseg.models.losses.log_odds_function import LossRule, pixel_losses
+from cda_mmseg.utils.loading.plain_files import plain_files
 
 REDUCTIONS = ('none', 'mean', 'sum')
+
+
+def class_scores(scores: Tensor) -> Tensor:
+    """Write one score map (N, 1, ...), of which mmseg takes the sigmoid, as those of two classes under a softmax."""
+    return torch.cat([torch.zeros_like(scores), scores], 1) if scores.shape[1:2] == (1,) else scores
 
 
 class PixelLoss(nn.Module, ABC):
@@ -53,7 +59,12 @@ class PixelLoss(nn.Module, ABC):
         self.avg_non_ignore = avg_non_ignore
         self.reduction = check_choice(owner, 'reduction', reduction, REDUCTIONS)
         self._loss_name = loss_name
-        weights = get_class_weight(class_weight)
+        try:
+            with plain_files():
+                weights = get_class_weight(class_weight)
+        except Exception as error:
+            # readers of four formats raise nearly everything
+            raise ValueError(f'{owner}: class_weight {class_weight!r} cannot be read: {error}') from error
         if weights is not None:
             weights = torch.tensor([check_number(owner, 'class_weight', weight, at_least=0) for weight in weights])
         # Not persistent: it is a setting, and must not appear among a checkpoint's weights.
@@ -78,13 +89,23 @@ class PixelLoss(nn.Module, ABC):
             new tensors of the same shape.
         """
 
-    def pixel_losses(self, cls_score: Tensor, label: Tensor, ignored: Tensor) -> Tensor:
+    def pixel_losses(
+        self,
+        cls_score: Tensor,
+        label: Tensor,
+        ignored: Tensor,
+        factor: Tensor | None,
+        rule: LossRule | None = None,
+    ) -> Tensor:
         """Compute the loss at each pixel, without any weight.
 
         Args:
             cls_score (Tensor): Class scores, (N, C, ...).
             label (Tensor): Class of each pixel, (N, ...), int64 in [0, C - 1], at ignored pixels as well.
             ignored (Tensor): True where a pixel has no label, (N, ...), bool.
+            factor (Tensor | None): What the losses are going to be multiplied by, (N, ...): weights of classes and
+                pixels. Only losses that depend on several pixels look at it.
+            rule (Callable | None): In the place of :meth:`value_and_slope`.
 
         Returns:
             Tensor: The losses, (N, ...), float32 or float64, 0 at ignored pixels.
@@ -95,7 +116,7 @@ class PixelLoss(nn.Module, ABC):
             cls_score.reshape(num_samples, num_classes, num_pixels),
             label.reshape(num_samples, num_pixels),
             ignored.reshape(num_samples, num_pixels),
-            self.value_and_slope,
+            rule or self.value_and_slope,
         )
         return losses.view(label.shape)
 
@@ -111,7 +132,8 @@ class PixelLoss(nn.Module, ABC):
         """Compute the loss of class scores.
 
         Args:
-            cls_score (Tensor): Class scores before the softmax, (N, C, H, W) or (N, C, ...), C >= 2.
+            cls_score (Tensor): Class scores before the softmax, (N, C, H, W) or (N, C, ...). One map is that of class 1
+                before the sigmoid, with class 0 for the rest (``out_channels=1``).
             label (Tensor): Class of each pixel, (N, H, W) or (N, ...), integers in [0, C - 1] or ``ignore_index``.
             weight (Tensor | None): Weight of each pixel, the label's shape. It does not enter the divisor of the mean.
             avg_factor (float | Tensor | None): Divisor of the mean instead of the number of pixels. It is used as it
@@ -132,17 +154,19 @@ class PixelLoss(nn.Module, ABC):
             reduction = check_choice(owner, 'reduction_override', reduction_override, REDUCTIONS)
         if avg_factor is not None and reduction == 'sum':
             raise ValueError(f"{owner}: avg_factor is the divisor of a mean; leave it out with reduction 'sum'.")
+        cls_score = class_scores(cls_score)
         self._check_shapes(cls_score, label, weight)
 
         ignored = label == ignore_index
         label = label.long().masked_fill(ignored, 0)
         if label.device.type == 'cpu':  # On an accelerator looking would mean to wait; there the kernel asserts.
             self._check_classes(label, cls_score.shape[1], ignore_index)
-        losses = self.pixel_losses(cls_score, label, ignored)
-        if self.class_weight is not None:
-            losses = losses * self.class_weight[label]
-        if weight is not None:
-            losses = losses * weight
+        factors = [] if self.class_weight is None else [self.class_weight[label]]
+        factors += [] if weight is None else [weight]
+        factor = math.prod(factors) if factors else None
+        losses = self.pixel_losses(cls_score, label, ignored, factor)
+        if factor is not None:
+            losses = losses * factor
         if reduction == 'none':
             return losses * self.loss_weight
         if reduction == 'sum':

@@ -9,10 +9,11 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from cda_mmseg.models.losses.checks import check_number
+from cda_mmseg.models.losses.conservative_loss import ConservativeLoss
 from cda_mmseg.models.losses.divisor import mean_divisor
 
 if TYPE_CHECKING:
-    from cda_mmseg.engine.progress import TrainingProgress
+    from cda_mmseg.utils.progress import TrainingProgress
 
 
 @MODELS.register_module()
@@ -41,6 +42,8 @@ class WarmStartLoss(nn.Module):
         self.warm_fraction = check_number('WarmStartLoss', 'warm_fraction', warm_fraction, at_least=0, at_most=1)
         self.warm: nn.Module = MODELS.build(warm)
         self.main: nn.Module = MODELS.build(main)
+        if self.warm_fraction > 0 and isinstance(self.main, ConservativeLoss):
+            self.main.may_start_cold = False
         self.loss_name = loss_name
         self._is_warm: bool | None = None
 
@@ -52,8 +55,12 @@ class WarmStartLoss(nn.Module):
         Args:
             progress (TrainingProgress): Where the training run stands.
         """
-        # Without the small number .55 * 100 = 55.000000000000007 would give 56 warm iterations.
-        self._is_warm = progress.iteration < math.ceil(self.warm_fraction * progress.max_iters - 1e-6)
+        self._is_warm = progress.iteration < self.warm_iterations(progress.max_iters)
+
+    def warm_iterations(self, max_iters: int) -> int:
+        """Return how many iterations of a run of this length use ``warm``."""
+        # Without the small number .55 * 100 = 55.000000000000007 would give 56.
+        return math.ceil(self.warm_fraction * max_iters - 1e-6)
 
     @property
     def in_force(self) -> nn.Module:

@@ -1,13 +1,7 @@
-"""Methods: one segmentor file each."""
+"""The segmentor that adaptations plug into."""
 
 from cda_mmseg.models.segmentors.adversarial_uda import AdversarialUDASegmentor
-from cda_mmseg.models.segmentors.source_only import SourceOnlySegmentor
-from cda_mmseg.models.segmentors.uda_segmentor import NonFiniteLossError, UDASegmentor, UnreachedParametersError
+from cda_mmseg.models.segmentors.step import NonFiniteLossError, Step, UnreachedParametersError
+from cda_mmseg.models.segmentors.uda_segmentor import UDASegmentor
 
-__all__ = [
-    'AdversarialUDASegmentor',
-    'NonFiniteLossError',
-    'SourceOnlySegmentor',
-    'UDASegmentor',
-    'UnreachedParametersError',
-]
+__all__ = ['AdversarialUDASegmentor', 'NonFiniteLossError', 'Step', 'UDASegmentor', 'UnreachedParametersError']

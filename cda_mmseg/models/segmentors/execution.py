@@ -1,14 +1,32 @@
 """How a training step is computed, apart from what it computes."""
 
+import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import checkpoint as checkpointing
 
 MEMORY = ('default', 'low')
+
+
+@contextmanager
+def non_reentrant_checkpoints() -> Iterator[None]:
+    """Let the networks' activation checkpoints be non-reentrant, whatever their code says nothing about.
+
+    mmseg's backbones leave the choice to torch, whose default dies under ``DistributedDataParallel`` with two forward
+    passes before a backward pass, and forbids ``torch.autograd.grad``.
+    """
+    stock = checkpointing.checkpoint
+    checkpointing.checkpoint = functools.partial(stock, use_reentrant=False)
+    try:
+        yield
+    finally:
+        checkpointing.checkpoint = stock
 
 
 @dataclass(frozen=True)
@@ -86,16 +104,17 @@ class Execution:
             )
         return {**config, 'with_cp': True}
 
-    def check_networks(self, networks: Mapping[str, nn.Module]) -> None:
+    def check_networks(self, networks: Mapping[str, nn.Module], joins: bool = True) -> None:
         """Refuse networks for which the choice would change what is computed.
 
         Args:
             networks (Mapping[str, nn.Module]): Networks in the mode in which they train, by their keys in ``model``.
+            joins (bool): Whether there are domains to join: more than one that is encoded.
 
         Raises:
             ValueError: If one of them learns statistics over the batch.
         """
-        chosen = ['batch_domains=True'] if self.batch_domains else []
+        chosen = ['batch_domains=True'] if self.batch_domains and joins else []
         chosen += ["memory='low'"] if self.memory == 'low' else []
         for key, network in networks.items():
             learning = [

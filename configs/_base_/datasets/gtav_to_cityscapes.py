@@ -1,5 +1,13 @@
 """GTAV with labels to Cityscapes without, read as downloaded, at 1024×512."""
 
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='LoadLabelIds', encoding='index', id_map='cityscapes'),
+    dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(512, 1024)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
 train_dataloader = dict(
     batch_size=1,
     num_workers=2,
@@ -9,14 +17,7 @@ train_dataloader = dict(
         type='GTAVDataset',
         data_root='data/gtav',
         holdout=False,  # the images of source/mIoU stay in training, as in the paper
-        pipeline=[
-            dict(type='LoadImage'),
-            dict(type='LoadLabelIds', encoding='index', id_map='cityscapes'),
-            dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
-            dict(type='RandomCrop', crop_size=(512, 1024)),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=train_pipeline,
     ),
 )
 target_dataloader = dict(

@@ -1,5 +1,13 @@
 """SYNTHIA-RAND-CITYSCAPES with labels to Cityscapes without, read as downloaded, at 1024×512."""
 
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='LoadLabelIds', encoding='red16', id_map='synthia'),
+    dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(512, 1024)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
 train_dataloader = dict(
     batch_size=1,
     num_workers=2,
@@ -9,14 +17,7 @@ train_dataloader = dict(
         type='SynthiaDataset',
         data_root='data/synthia/RAND_CITYSCAPES',
         holdout=False,  # the images of source/mIoU stay in training, as in the paper
-        pipeline=[
-            dict(type='LoadImage'),
-            dict(type='LoadLabelIds', encoding='red16', id_map='synthia'),
-            dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
-            dict(type='RandomCrop', crop_size=(512, 1024)),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=train_pipeline,
     ),
 )
 target_dataloader = dict(

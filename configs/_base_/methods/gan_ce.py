@@ -1,10 +1,9 @@
 """Encoder, generator and discriminators in alternation, cross entropy on the source (paper: FCN8s+GAN+CE)."""
 
-method = dict(
-    model=dict(
-        type='AdversarialUDASegmentor',
-        execution=dict(batch_domains=True, memory='default', channels_last=False, compile=False),
-        decode_head=dict(loss_decode=dict(type='SoftmaxCrossEntropyLoss')),
+source_loss = dict(type='SoftmaxCrossEntropyLoss')
+adaptations = dict(
+    image_adversary=dict(
+        type='ImageAdversary',
         generator=dict(type='ImageGenerator', noise_std=0.1),
         generator_sharing='shared',
         discriminator=dict(type='PatchGANDiscriminator'),
@@ -13,9 +12,11 @@ method = dict(
         encoder_adversarial_weight=0.001,
         generator_adversarial_weight=0.1,
         reconstruction_weight=1.0,
-    ),
-    optim_wrapper=dict(
-        generator=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999), fused=True)),
-        discriminator=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999), fused=True)),
-    ),
+        optimizers=dict(
+            generator=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999), fused=True)),
+            discriminator=dict(
+                type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4, betas=(0.9, 0.999), fused=True)
+            ),
+        ),
+    )
 )

@@ -2,16 +2,10 @@
 
 _base_ = 'gan_ce.py'
 
-method = dict(
-    model=dict(
-        decode_head=dict(
-            loss_decode=dict(
-                _delete_=True,
-                type='WarmStartLoss',
-                warm=dict(type='SoftmaxCrossEntropyLoss'),
-                main=dict(type='ConservativeLoss', base=2.718281828459045, loss_weight=5.0),
-                warm_fraction=0.5,
-            )
-        )
-    )
+source_loss = dict(
+    _delete_=True,
+    type='WarmStartLoss',
+    warm=dict(type='SoftmaxCrossEntropyLoss'),
+    main=dict(type='ConservativeLoss', base=2.718281828459045, loss_weight=5.0),
+    warm_fraction=0.5,
 )

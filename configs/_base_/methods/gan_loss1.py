@@ -2,16 +2,10 @@
 
 _base_ = 'gan_ce.py'
 
-method = dict(
-    model=dict(
-        decode_head=dict(
-            loss_decode=dict(
-                _delete_=True,
-                type='WarmStartLoss',
-                warm=dict(type='SoftmaxCrossEntropyLoss'),
-                main=dict(type='CubicLoss', intersection=0.5),  # λ₁ is the loss's default
-                warm_fraction=0.5,
-            )
-        )
-    )
+source_loss = dict(
+    _delete_=True,
+    type='WarmStartLoss',
+    warm=dict(type='SoftmaxCrossEntropyLoss'),
+    main=dict(type='CubicLoss', intersection=0.5),  # λ₁ is the loss's default
+    warm_fraction=0.5,
 )

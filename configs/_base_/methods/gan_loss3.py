@@ -2,16 +2,10 @@
 
 _base_ = 'gan_ce.py'
 
-method = dict(
-    model=dict(
-        decode_head=dict(
-            loss_decode=dict(
-                _delete_=True,
-                type='WarmStartLoss',
-                warm=dict(type='SoftmaxCrossEntropyLoss'),
-                main=dict(type='PiecewiseCubicLoss'),  # α and β are the loss's defaults
-                warm_fraction=0.5,
-            )
-        )
-    )
+source_loss = dict(
+    _delete_=True,
+    type='WarmStartLoss',
+    warm=dict(type='SoftmaxCrossEntropyLoss'),
+    main=dict(type='PiecewiseCubicLoss'),  # α and β are the loss's defaults
+    warm_fraction=0.5,
 )

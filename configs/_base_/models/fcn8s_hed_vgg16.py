@@ -1,10 +1,12 @@
 """FCN8s on the convolutions of HED's VGG16 (ImageNet, then edge detection), narrow fc layers: trains on a CPU."""
 
+# HED's input: BGR in 0..255 less the mean.
+data_preprocessor = dict(
+    type='SegDataPreProcessor', mean=[104.007, 116.669, 122.679], std=[1.0, 1.0, 1.0], size=(96, 128)
+)
 model = dict(
-    # HED's input: BGR in 0..255 less the mean.
-    data_preprocessor=dict(
-        type='SegDataPreProcessor', mean=[104.007, 116.669, 122.679], std=[1.0, 1.0, 1.0], size=(96, 128)
-    ),
+    type='UDASegmentor',
+    data_preprocessor=data_preprocessor,
     backbone=dict(
         type='VGG',
         depth=16,

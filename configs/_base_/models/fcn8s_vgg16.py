@@ -1,13 +1,15 @@
 """FCN8s on VGG16, the paper's network (§4.2)."""
 
+data_preprocessor = dict(
+    type='SegDataPreProcessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    size=(512, 1024),
+)
 model = dict(
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        size=(512, 1024),
-    ),
+    type='UDASegmentor',
+    data_preprocessor=data_preprocessor,
     backbone=dict(
         type='VGG',
         depth=16,

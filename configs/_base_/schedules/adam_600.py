@@ -5,6 +5,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
+    type='OptimWrapper',  # what mmseg's train.py --amp looks for; each player has its own
     constructor='PlayerOptimWrapperConstructor',
     encoder=dict(
         type='OptimWrapper',
@@ -15,6 +16,4 @@ optim_wrapper = dict(
 param_scheduler = dict(
     # The rate drops where the warm start ends, as in the long schedule.
     encoder=[dict(type='MultiStepLR', by_epoch=False, milestones=[300], gamma=0.1)],
-    generator=[],
-    discriminator=[],
 )

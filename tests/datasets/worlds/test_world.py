@@ -57,6 +57,7 @@ def build(type_, root, pipeline, **arguments):
 
 
 INDEX = [dict(type='LoadImage'), dict(type='LoadLabelIds')]
+URBANSYN = [dict(type='LoadImage'), dict(type='LoadLabelIds', id_map='urbansyn')]
 RED16 = [dict(type='LoadImage'), dict(type='LoadLabelIds', encoding='red16', id_map='synthia')]
 
 
@@ -66,6 +67,7 @@ RED16 = [dict(type='LoadImage'), dict(type='LoadLabelIds', encoding='red16', id_
         ('gta2city', 'GTAVDataset', 'gtav', INDEX),
         ('appearance', 'GTAVDataset', 'gtav', INDEX),
         ('synthia2city', 'SynthiaDataset', 'synthia/RAND_CITYSCAPES', RED16),
+        ('urbansyn2city', 'UrbanSynDataset', 'urbansyn', URBANSYN),
     ],
 )
 def test_source_round_trip(worlds, pair, type_, folder, pipeline):
@@ -92,6 +94,30 @@ def test_target_round_trip(worlds):
     assert found == sorted(train_ids(target, 'val', index).tobytes() for index in range(3))
 
 
+@pytest.mark.parametrize('pair, root', [('city2darkzurich', 'dark_zurich'), ('city2acdc', 'acdc')])
+def test_train_ids_round_trip(worlds, pair, root):
+    pipeline = [dict(type='LoadImage'), dict(type='LoadLabelIds', id_map='train_ids')]
+    found = []
+    for condition in ('night',) if root == 'dark_zurich' else ('fog', 'night', 'rain'):
+        place = f'val/{condition}' if root == 'dark_zurich' else f'{condition}/val'
+        prefix = dict(img_path=f'rgb_anon/{place}', seg_map_path=f'gt/{place}')
+        dataset = build('DarkZurichDataset', worlds / pair / root, pipeline, data_prefix=prefix)
+        found += [dataset[index]['gt_seg_map'].tobytes() for index in range(len(dataset))]
+    target = PAIRS[pair].target
+    assert sorted(found) == sorted(train_ids(target, 'val', index).tobytes() for index in range(3))
+
+
+def test_loveda_has_its_own_classes(worlds):
+    data_prefix = dict(img_path='Train/Rural/images_png', seg_map_path='Train/Rural/masks_png')
+    pipeline = [dict(type='LoadImage'), dict(type='LoadAnnotations')]
+    dataset = build('LoveDADataset', worlds / 'rural2urban' / 'loveda', pipeline, data_prefix=data_prefix)
+    labels = PAIRS['rural2urban'].source.sample(0, 'train', 3, SIZE)[1].ids
+    read = dataset[3]['gt_seg_map']
+    assert len(dataset) == COUNTS['source'] and dataset.metainfo['classes'][2] == 'road'
+    assert np.array_equal(read == 2, labels == 7) and np.array_equal(read == 1, labels == 11)
+    assert np.array_equal(read == 255, labels == 1)
+
+
 def test_official_layouts(worlds):
     names = sorted(digests(worlds / 'gta2city'))
     assert 'gtav/images/00001.png' in names
@@ -102,6 +128,14 @@ def test_official_layouts(worlds):
     assert not any(name.startswith('cityscapes/gtFine/train') for name in names)
     assert len(names) == 1 + 2 * COUNTS['source'] + COUNTS['target_train'] + 2 * COUNTS['target_val']
     assert 'synthia/RAND_CITYSCAPES/GT/LABELS/0000000.png' in digests(worlds / 'synthia2city')
+    assert digests(worlds / 'urbansyn2city').keys() >= {'urbansyn/rgb/rgb_0001.png', 'urbansyn/ss/ss_0005.png'}
+    assert digests(worlds / 'city2darkzurich').keys() >= {
+        'cityscapes/gtFine/train/altstadt/altstadt_000000_000019_gtFine_labelIds.png',
+        'dark_zurich/rgb_anon/train/night/GOPR0345/GOPR0345_frame_000001_rgb_anon.png',
+        'dark_zurich/gt/val/night/GOPR0356/GOPR0356_frame_000003_gt_labelTrainIds.png',
+    }
+    assert 'acdc/gt/rain/val/GP010122/GP010122_frame_000003_gt_labelTrainIds.png' in digests(worlds / 'city2acdc')
+    assert 'loveda/Val/Urban/masks_png/2.png' in digests(worlds / 'rural2urban')
 
 
 def test_official_encodings(worlds):
@@ -247,7 +281,7 @@ def test_any_size(size):
             assert labels.ids.shape == labels.instances.shape == labels.materials.shape == (size[1], size[0])
 
 
-def test_command_line_tool(tmp_path, monkeypatch):
+def test_command_line_tool(tmp_path, monkeypatch, capsys):
     options = ['--out', str(tmp_path), '--size', '64', '32', '--source', '2', '--target-train', '2']
     options += ['--target-val', '1', '--workers', '1']
     write_world(tmp_path / 'gta2city', size=(64, 32), source=2, target_train=2, target_val=1)
@@ -259,5 +293,6 @@ def test_command_line_tool(tmp_path, monkeypatch):
     assert 'appearance: written in' in finished.stdout
     assert (tmp_path / 'appearance' / 'gtav' / 'labels' / '00002.png').is_file()
     monkeypatch.setattr(sys, 'argv', [str(TOOL), *options, '--pair', 'gta2city', '--seed', '1'])
-    with pytest.raises(SystemExit, match=r'other arguments \(seed 0 → 1\)'):
+    with pytest.raises(SystemExit) as end:
         runpy.run_path(str(TOOL), run_name='__main__')
+    assert end.value.code == 1 and 'other arguments (seed 0 → 1)' in capsys.readouterr().err

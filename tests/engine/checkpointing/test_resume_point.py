@@ -1,10 +1,13 @@
 """Finding where a run can go on, among files that were damaged since."""
 
 import logging
+import math
 import os
 import shutil
+import signal
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -13,13 +16,13 @@ from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader
 from toy_training import train
 
-from cda_mmseg.engine.checkpointing import (
+from cda_mmseg.engine.checkpointing import find_resume_point, read_resume_point
+from cda_mmseg.utils.loading import (
     CheckpointError,
+    NonFiniteStateError,
     UnreadableCheckpointError,
     UnresumableCheckpointError,
     UntrustedCheckpointError,
-    find_resume_point,
-    read_resume_point,
 )
 
 
@@ -76,6 +79,14 @@ def damage(path, kind):
         checkpoint = torch.load(path, weights_only=False)
         del checkpoint['meta']['iter']
         torch.save(checkpoint, path)
+    elif kind == 'weight that is NaN':
+        checkpoint = torch.load(path, weights_only=False)
+        checkpoint['state_dict']['second.weight'][0, 2] = math.nan
+        torch.save(checkpoint, path)
+    elif kind == 'infinite moment':
+        checkpoint = torch.load(path, weights_only=False)
+        checkpoint['optimizer']['first']['state'][1]['exp_avg_sq'][0] = math.inf
+        torch.save(checkpoint, path)
 
 
 DAMAGES = dict(
@@ -83,9 +94,14 @@ DAMAGES = dict(
         ('truncated', (UnreadableCheckpointError, 'iter_15.pth .* cannot be read as a checkpoint')),
         ('empty', (UnreadableCheckpointError, 'iter_15.pth is empty')),
         ('foreign', (UnreadableCheckpointError, 'iter_15.pth .* cannot be read as a checkpoint')),
-        ('flipped bit', (UnreadableCheckpointError, 'iter_15.pth is damaged: the checksum of .*data/')),
+        (
+            'flipped bit',
+            (UnreadableCheckpointError, 'iter_15.pth .* cannot be read as a checkpoint .the checksum of .*data/'),
+        ),
         ('weights only', (UnresumableCheckpointError, r'iter_15.pth holds no training state \(optimizer missing\)')),
         ('no iteration', (UnresumableCheckpointError, 'iter_15.pth holds no training state .*meta.iter')),
+        ('weight that is NaN', (NonFiniteStateError, r'iter_15.pth holds .* not finite: 1 of \d+ .* second\.weight\.')),
+        ('infinite moment', (NonFiniteStateError, r'not finite: .* as optimizer\.first\.state\.1\.exp_avg_sq')),
         ('code', (UntrustedCheckpointError, 'iter_15.pth carries executable pickle')),
     ]
 )
@@ -100,6 +116,110 @@ def test_a_damaged_newest_one_is_reported_and_the_one_before_used(run, warnings,
     assert find_resume_point(str(run)).path == str(run / 'iter_10.pth')
     assert len(warnings) == 1
     assert 'iter_15.pth' in warnings[0]
+
+
+def test_flipped_bits_in_the_directory_of_the_zip_are_passed_over(run, warnings):
+    content = (run / 'iter_15.pth').read_bytes()
+    with zipfile.ZipFile(run / 'iter_15.pth') as archive:
+        start = archive.start_dir
+    draw = np.random.default_rng(0)
+    for place in draw.integers(start, len(content), 40):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << draw.integers(8)
+        (run / 'iter_15.pth').write_bytes(damaged)
+        assert find_resume_point(str(run)).iteration == 15 - 5 * len(warnings)
+        warnings.clear()
+
+
+OUT_OF_RANGE = [
+    *(dict(iter=value) for value in (-1, True, 2**60, 1.5, '15', None)),
+    *(dict(epoch=value) for value in (-1, '0')),
+    *(dict(seed=value) for value in (-1, 2**32, 'seven')),
+    *(dict(world_size=value) for value in (0, -1, 'two')),
+    *(dict(samples_consumed=value) for value in (7, [7], dict(source=-1), dict(source='all'))),
+]
+
+
+@pytest.mark.parametrize('change', OUT_OF_RANGE, ids=str)
+def test_a_state_that_no_run_can_be_in_is_passed_over(run, change):
+    checkpoint = torch.load(run / 'iter_15.pth', weights_only=False)
+    checkpoint['meta'].update(change)
+    torch.save(checkpoint, run / 'iter_15.pth')
+    with pytest.raises(
+        UnresumableCheckpointError, match=rf'iter_15.pth cannot be resumed from: meta\.{list(change)[-1]}'
+    ):
+        read_resume_point(str(run / 'iter_15.pth'))
+    assert find_resume_point(str(run)).iteration == 10
+
+
+@pytest.mark.parametrize(
+    ('place', 'named'),
+    [
+        (('meta', 'epoch'), 'meta.epoch'),
+        (('message_hub', 'log_scalars'), 'message_hub.log_scalars'),
+        (('message_hub',), 'message_hub'),
+    ],
+    ids=str,
+)
+def test_a_state_without_what_resuming_reads_is_passed_over(run, place, named):
+    checkpoint = torch.load(run / 'iter_15.pth', weights_only=False)
+    *parents, last = place
+    holder = checkpoint[parents[0]] if parents else checkpoint
+    holder[last] = 'nothing'
+    if parents:
+        del holder[last]
+    torch.save(checkpoint, run / 'iter_15.pth')
+    with pytest.raises(UnresumableCheckpointError, match=rf'holds no training state \({named} missing\)'):
+        read_resume_point(str(run / 'iter_15.pth'))
+
+
+@pytest.fixture
+def no_waiting():
+    """Interrupt whoever opens a named pipe."""
+
+    def give_up(*_):
+        raise TimeoutError('It waits.')
+
+    former = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, former)
+
+
+def put(path, kind):
+    """Put something in the place of a file that nobody must wait for."""
+    path.unlink()
+    if kind == 'a named pipe':
+        os.mkfifo(path)
+    elif kind == 'a folder':
+        path.mkdir()
+    elif kind == 'a link to nowhere':
+        path.symlink_to('nowhere')
+    else:
+        path.symlink_to(path.name)
+
+
+KINDS = ['a named pipe', 'a folder', 'a link to nowhere', 'a link to itself']
+
+
+@pytest.mark.usefixtures('no_waiting')
+@pytest.mark.parametrize('kind', KINDS)
+def test_what_is_no_file_is_named_and_never_waited_for(run, warnings, kind):
+    said = {'a link to itself': r'a link to iter_15\.pth \(Too many levels'}.get(kind, kind)
+    put(run / 'iter_15.pth', kind)
+    with pytest.raises(FileNotFoundError, match=rf'iter_15\.pth: {said}'):
+        read_resume_point(str(run / 'iter_15.pth'))
+    assert find_resume_point(str(run)).iteration == 10
+    assert len(warnings) == 1 and kind.removesuffix(' to itself') in warnings[0]
+
+
+@pytest.mark.usefixtures('no_waiting')
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_pointer_that_is_no_file_is_named_and_never_waited_for(run, warnings, kind):
+    put(run / 'last_checkpoint', kind)
+    assert find_resume_point(str(run)).iteration == 15
+    assert len(warnings) == 1 and f'last_checkpoint should be a file but is {kind[:9]}' in warnings[0]
 
 
 def test_torch_alone_reads_a_flipped_bit_without_a_word(run):

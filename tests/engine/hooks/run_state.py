@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from cda_mmseg.engine.checkpointing import load_checkpoint_file
+from cda_mmseg.utils.loading import load_checkpoint_file
 from cda_mmseg.visualization.run_log import read_run_log
 
 

@@ -9,18 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from run_state import assert_identical, checkpoints, log_of, state_of
 from toy_training import build_runner, errors, finish, start, train, wait_for
 
-from cda_mmseg.engine.checkpointing import (
-    CheckpointWriteError,
-    find_resume_point,
-    load_checkpoint_file,
-    read_resume_point,
-    validation_due,
-)
+from cda_mmseg import launch
+from cda_mmseg.engine.checkpointing import find_resume_point, read_resume_point, validation_due
 from cda_mmseg.engine.hooks import AtomicCheckpointHook
+from cda_mmseg.utils.loading import CheckpointError, CheckpointWriteError, NonFiniteStateError, load_checkpoint_file
 
 BEST = dict(save_best='target/mIoU', max_keep_ckpts=2)
 KEPT = ['best_target_mIoU_iter_20.pth', 'iter_15.pth', 'iter_20.pth']
@@ -163,6 +160,116 @@ def test_the_failure_reaches_every_process(tmp_path):
     assert checkpoints(tmp_path) == []
 
 
+SPOILT = [('weight', 'nan', 'first.weight'), ('exp_avg_sq', 'inf', 'optimizer.first.state.0.exp_avg_sq')]
+
+
+@pytest.mark.parametrize(('state', 'value', 'name'), SPOILT)
+def test_what_is_not_finite_is_not_saved(tmp_path, state, value, name):
+    spoil = dict(type='SpoilAt', stage='after_train_iter', iteration=10, state=state, value=value)
+    with pytest.raises(
+        CheckpointWriteError, match=rf'iter_10\.pth .*not finite: 1 of \d+ tensors, as {name}.*iter_5\.pth'
+    ):
+        train(tmp_path, hooks=[dict(spoil, priority='NORMAL')])
+    assert checkpoints(tmp_path) == ['iter_5.pth']
+    assert find_resume_point(str(tmp_path)).iteration == 5
+    train(tmp_path, resume=True)
+    assert read_resume_point(str(tmp_path / 'iter_20.pth')).iteration == 20
+
+
+def test_the_best_weights_are_finite_too(tmp_path):
+    spoil = dict(type='SpoilAt', stage='after_train_iter', iteration=4, state='ballast', value='nan')
+    with pytest.raises(CheckpointWriteError, match=r'best_target_mIoU_iter_4\.pth .*not finite'):
+        train(tmp_path, val_interval=4, checkpoint=BEST, hooks=[spoil], ballast=3)
+    assert checkpoints(tmp_path) == []
+
+
+def test_all_processes_learn_that_something_is_not_finite(tmp_path):
+    spoil = dict(type='SpoilAt', stage='after_train_iter', iteration=5, state='weight', value='nan', priority='NORMAL')
+    processes = [start(tmp_path, rank, 2, hooks=[spoil]) for rank in range(2)]
+    assert [finish(process, timeout=30) for process in processes] == [1, 1]
+    for rank in range(2):
+        assert 'CheckpointWriteError: Cannot write checkpoint' in errors(tmp_path, rank).strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(('state', 'value', 'name'), SPOILT)
+def test_a_run_does_not_start_from_what_is_not_finite(tmp_path, state, value, name):
+    """Resume a file that the tools would not have chosen."""
+    train(tmp_path, max_iters=5)
+    path = tmp_path / 'iter_5.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    states = checkpoint['optimizer']['first']['state'][0]
+    (checkpoint['state_dict']['first.weight'] if state == 'weight' else states[state]).view(-1)[0] = float(value)
+    torch.save(checkpoint, path)
+    runner = build_runner(tmp_path / 'other', load_from=str(path))
+    runner._resume = True
+    with pytest.raises(NonFiniteStateError, match=rf'(?=.*not finite: .*{name})(?=.*iter_5\.pth)'):
+        runner.train()
+    assert not checkpoints(tmp_path / 'other')
+
+
+def test_the_death_of_a_worker_while_saving_is_reported_as_that(tmp_path):
+    settings = dict(num_workers=2, val_interval=100)
+    process = start(tmp_path, hooks=[dict(type='KillWorkerAtSave', iteration=10)], **settings)
+    assert finish(process, timeout=30) == 1
+    message = errors(tmp_path).strip().splitlines()[-1]
+    assert re.search(
+        r'A data loader worker died \(DataLoader worker \(pid \d+\) is killed by signal: Killed\.\) while '
+        r'\S+iter_10\.pth was being written, which is left out\. Earlier checkpoints are intact, the newest is '
+        r'\S+iter_5\.pth\.',
+        message,
+    )
+    assert 'Cannot write' not in message
+    assert checkpoints(tmp_path) == ['iter_5.pth']
+    train(tmp_path, resume=True, **settings)
+    assert checkpoints(tmp_path)[-1] == 'iter_5.pth' and 'iter_20.pth' in checkpoints(tmp_path)
+
+
+EARLY = dict(type='EarlyStoppingHook', monitor='target/mIoU', rule='greater', patience=1, min_delta=1000.0)
+ENDINGS = {
+    'early stopping': (EARLY, 6),
+    'within the loop': (dict(type='EndAt', stage='after_train_iter', iteration=7), 7),
+    'at a checkpoint': (dict(type='EndAt', stage='after_train_iter', iteration=5), 5),
+    'before the first': (dict(type='EndAt', stage='after_train_iter', iteration=2), 2),
+}
+
+
+@pytest.mark.parametrize('name', ENDINGS)
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_run_that_a_hook_ends_is_saved_and_can_go_on(name, processes, tmp_path):
+    hook, last = ENDINGS[name]
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    settings = dict(val_interval=3, checkpoint=dict(interval=5, max_keep_ckpts=1))
+    children = [
+        start(parts, rank, processes, hooks=[hook, dict(type='StopHook')], **settings) for rank in range(processes)
+    ]
+    assert [finish(child) for child in children] == [0] * processes, errors(parts)
+    assert checkpoints(parts) == [f'iter_{last}.pth']
+    assert find_resume_point(str(parts)).iteration == last
+    if processes == 1:
+        train(whole, **settings)
+        train(parts, resume=True, **settings)
+        first, second = (state_of(folder / 'iter_20.pth') for folder in (parts, whole))
+        for part in ('state_dict', 'optimizer', 'param_schedulers'):
+            assert_identical(first[part], second[part])
+        assert first['message_hub']['runtime_info'] == second['message_hub']['runtime_info']
+        assert log_of(parts) == log_of(whole)
+        assert checkpoints(parts) == ['iter_20.pth']
+
+
+def test_an_end_within_an_accumulation_cycle_says_what_is_lost(tmp_path):
+    end = dict(type='EndAt', stage='after_train_iter', iteration=6)
+    train(tmp_path, accumulative_counts=4, hooks=[end], checkpoint=dict(interval=5))
+    # the checkpoint of iteration 5 was waiting for the cycle's end at 8
+    assert checkpoints(tmp_path) == ['iter_6.pth']
+    assert 'gradients gathered since the last update are lost' in next(tmp_path.glob('*/*.log')).read_text()
+
+
+def test_an_end_that_nobody_wants_saved(tmp_path):
+    end = dict(type='EndAt', stage='after_train_iter', iteration=7)
+    train(tmp_path, hooks=[end], checkpoint=dict(save_last=False))
+    assert checkpoints(tmp_path) == ['iter_5.pth']
+
+
 def test_saves_at_ends_of_accumulation_cycles_only(tmp_path):
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     settings = dict(accumulative_counts=4, max_iters=18, val_interval=100, checkpoint=dict(interval=5))
@@ -194,6 +301,54 @@ def test_best_weights_are_those_of_the_best_score(tmp_path):
     saved = load_checkpoint_file(str(tmp_path / 'iter_20.pth'))
     assert saved['message_hub']['runtime_info']['best_score'] == scores[best]
     assert 'optimizer' not in load_checkpoint_file(str(tmp_path / names[0]))
+
+
+def test_the_first_score_may_be_the_one_that_counts(tmp_path):
+    train(tmp_path, max_iters=8, checkpoint=dict(save_best='auto', interval=50), val_interval=4)
+    scores = dict(log_of(tmp_path)['validation', 'target/mIoU'])
+    best = max(scores, key=scores.get)
+    assert checkpoints(tmp_path) == [f'best_target_mIoU_iter_{best}.pth', 'iter_8.pth']
+
+
+def test_checkpoints_may_hold_weights_alone(tmp_path):
+    train(tmp_path, max_iters=5, checkpoint=dict(save_optimizer=False))
+    saved = load_checkpoint_file(str(tmp_path / 'iter_5.pth'))
+    assert 'state_dict' in saved and not saved.keys() & {'optimizer', 'param_schedulers'}
+    assert 'no run can go on from them' in next(tmp_path.glob('*/*.log')).read_text()
+    with pytest.raises(CheckpointError, match='holds no training state'):
+        find_resume_point(str(tmp_path))
+
+
+def test_what_is_published_has_the_parts_asked_for_and_a_checksum(tmp_path):
+    train(tmp_path, max_iters=5, val_interval=5, checkpoint=dict(save_best='target/mIoU', published_keys='state_dict'))
+    names = [
+        name for name in checkpoints(tmp_path) if re.fullmatch(r'(best_target_mIoU_)?iter_5-[0-9a-f]{8}.pth', name)
+    ]
+    assert len(names) == 2
+    whole = load_checkpoint_file(str(tmp_path / 'iter_5.pth'))['state_dict']
+    for name in names:
+        published = load_checkpoint_file(str(tmp_path / name))
+        assert list(published) == ['state_dict']
+        assert_identical(published['state_dict'], whole)
+    assert find_resume_point(str(tmp_path)).iteration == 5
+
+
+def test_checkpoints_may_lie_elsewhere(tmp_path):
+    """As with mmengine's hook; but a folder of one name below ``out_dir`` stays that of one run."""
+    elsewhere, run = tmp_path / 'elsewhere', tmp_path / 'a' / 'seed0'
+    settings = dict(checkpoint=dict(BEST, out_dir=str(elsewhere)))
+    config = Config(dict(default_hooks=dict(checkpoint=settings['checkpoint']), train_cfg=dict(max_iters=20)))
+    train(run, max_iters=10, **settings)
+    assert checkpoints(run) == [] and 'iter_10.pth' in checkpoints(elsewhere / 'seed0')
+    config.work_dir = str(run)
+    assert launch.resume_point(config, 'auto', trusted=False).iteration == 10
+    namesake = tmp_path / 'b' / 'seed0'
+    config.work_dir = str(namesake)
+    assert launch.resume_point(config, 'auto', trusted=False) is None
+    with pytest.raises(FileExistsError, match=r'iter_10.pth.*that .*b/seed0 does not know'):
+        train(namesake, **settings)
+    train(run, load_from=str(elsewhere / 'seed0' / 'iter_10.pth'), max_iters=11, **settings)  # its own, begun anew
+    assert 'iter_11.pth' in checkpoints(elsewhere / 'seed0')
 
 
 def test_a_score_that_is_not_there_is_named(tmp_path):
@@ -271,8 +426,7 @@ def test_an_interval_between_validations_loses_none(tmp_path):
         dict(interval=0),
         dict(interval=2.5),
         dict(max_keep_ckpts=0),
-        dict(save_best='auto'),
-        dict(save_best=['auto']),
+        dict(save_best=['target/mIoU', 'target_mIoU']),  # one file for two scores
     ],
 )
 def test_refuses_what_has_no_meaning(wrong):

@@ -10,8 +10,8 @@ from mmengine.logging import HistoryBuffer
 from mmseg.registry import HOOKS
 from toy_training import build_runner, train
 
-from cda_mmseg.engine.checkpointing import load_checkpoint_file
 from cda_mmseg.engine.hooks import BoundedHistoryHook
+from cda_mmseg.utils.loading import load_checkpoint_file
 
 CUSTOM = [
     dict(data_src='first_loss', method_name='mean', window_size=25, log_name='first_loss_of_25'),

@@ -144,6 +144,19 @@ def test_two_processes_agree_on_the_last_iteration(tmp_path, signalled):
     assert last == 9 or (last == 8 and len(signalled) == 2)
 
 
+@pytest.mark.parametrize('signalled', [0, 1])
+def test_two_processes_leave_a_validation_together(tmp_path, signalled):
+    """Signals reach them one by one, and the other is still about to gather its scores."""
+    hooks = [pause('before_val', 10, rank=signalled), STOP]
+    processes = [start(tmp_path, rank, 2, hooks=hooks) for rank in range(2)]
+    paused = wait_for(tmp_path / 'paused', processes[signalled])
+    os.kill(processes[signalled].pid, signal.SIGTERM)
+    time.sleep(0.1)
+    paused.unlink()
+    assert [finish(process) for process in processes] == [75, 75], errors(tmp_path)
+    assert find_resume_point(str(tmp_path)).iteration == 10
+
+
 def test_two_processes_that_nobody_stops_come_to_an_end(tmp_path):
     processes = [start(tmp_path, rank, 2, hooks=[STOP], max_iters=6) for rank in range(2)]
     assert [finish(process) for process in processes] == [0, 0]

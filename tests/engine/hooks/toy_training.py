@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import traceback
-from multiprocessing import forkserver, get_context
+from multiprocessing import active_children, forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -24,9 +24,10 @@ from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONST
 from torch.utils.data import Dataset
 
 import cda_mmseg
-from cda_mmseg.engine.checkpointing import find_resume_point, install_safe_loader
+from cda_mmseg.engine.checkpointing import find_resume_point
 from cda_mmseg.engine.hooks.stop_agreement import StopAgreement
 from cda_mmseg.engine.optim import PlayerOptimWrapperDict
+from cda_mmseg.utils.loading import install_safe_loader
 
 # children fork from a server that has imported all of this once; pyplot and dynamo are imported late by a run, slowly
 CONTEXT = get_context('forkserver')
@@ -92,6 +93,7 @@ class ToyModel(BaseModel):
 class ToyOptimizers:
     def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
         self.accumulative_counts = optim_wrapper_cfg['accumulative_counts']
+        self.first, self.second = optim_wrapper_cfg['first'], optim_wrapper_cfg['second']
 
     def __call__(self, model):
         from mmengine.optim import OptimWrapper
@@ -100,8 +102,8 @@ class ToyOptimizers:
             **{
                 name: OptimWrapper(optimizer(getattr(model, name).parameters()), self.accumulative_counts)
                 for name, optimizer in (
-                    ('first', lambda parameters: torch.optim.Adam(parameters, lr=0.03)),
-                    ('second', lambda parameters: torch.optim.SGD(parameters, lr=0.02, momentum=0.9)),
+                    ('first', lambda parameters: torch.optim.Adam(parameters, **self.first)),
+                    ('second', lambda parameters: torch.optim.SGD(parameters, **self.second)),
                 )
             }
         )
@@ -226,6 +228,42 @@ class SpoilMessageHub(Hook):
 
 
 @HOOKS.register_module()
+class EndAt(AtMoment):
+    """Let the loop end here."""
+
+    def act(self, runner):
+        runner.train_loop.stop_training = True
+
+
+@HOOKS.register_module()
+class SpoilAt(AtMoment):
+    """Make one number of a weight, the ballast or an optimizer's state NaN or infinite."""
+
+    def __init__(self, stage, iteration, state, value='nan'):
+        super().__init__(stage, iteration)
+        self.state, self.value = state, float(value)
+
+    def act(self, runner):
+        model, weight = runner.model, runner.model.first.weight
+        states = runner.optim_wrapper['first'].optimizer.state[weight]
+        target = dict(weight=weight, ballast=model.ballast, **states)[self.state]
+        target.data.view(-1)[1] = self.value
+
+
+@HOOKS.register_module()
+class KillWorkerAtSave(Hook):
+    """Kill a data loader worker in the midst of saving an iteration, as a machine short of memory does."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        if checkpoint['meta']['iter'] == self.iteration:
+            os.kill(active_children()[0].pid, signal.SIGKILL)
+            time.sleep(10)  # torch interrupts it
+
+
+@HOOKS.register_module()
 class SamplesConsumed(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         runner.message_hub.update_info('samples_consumed', dict(source=4 * (runner.iter + 1)))
@@ -247,11 +285,16 @@ def build_runner(
     seed=7,
     checkpoint_type='AtomicCheckpointHook',
     val_batch_size=4,
+    first=None,
+    second=None,
+    schedule='poly',
 ):
     """Build a runner as a tool would; ``resume`` goes on from the newest checkpoint if there is one."""
     work_dir = str(work_dir)
     point = find_resume_point(work_dir) if resume else None
     model = dict(type='ToyModel', ballast=ballast)
+    if schedule == 'poly':
+        schedule = dict(type='PolyLR', eta_min=1e-4, power=0.9, by_epoch=False, begin=0, end=max_iters)
     return Runner(
         model=model,
         work_dir=work_dir,
@@ -277,8 +320,13 @@ def build_runner(
         ),
         val_cfg=dict(),
         val_evaluator=dict(type='ToyScore'),
-        optim_wrapper=dict(constructor='ToyOptimizers', accumulative_counts=accumulative_counts),
-        param_scheduler=dict(type='PolyLR', eta_min=1e-4, power=0.9, by_epoch=False, begin=0, end=max_iters),
+        optim_wrapper=dict(
+            constructor='ToyOptimizers',
+            accumulative_counts=accumulative_counts,
+            first={'lr': 0.03, **(first or {})},
+            second={'lr': 0.02, 'momentum': 0.9, **(second or {})},
+        ),
+        param_scheduler=schedule,
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
             checkpoint=dict(type=checkpoint_type, by_epoch=False, **{'interval': 5, **(checkpoint or {})}),

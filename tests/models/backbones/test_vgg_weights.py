@@ -11,10 +11,10 @@ from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 from torch import nn
 
-from cda_mmseg.engine.checkpointing.errors import CheckpointError
 from cda_mmseg.models.backbones import VGG
 from cda_mmseg.models.backbones.vgg_weights import convert_vgg_weights
 from cda_mmseg.models.decode_heads import FCN8sHead
+from cda_mmseg.utils.loading.errors import CheckpointError
 
 HED_FILE = Path(__file__).resolve().parents[4] / 'shared' / 'weights' / 'vgg16_features_hed_fp16.pth'
 CONVOLUTIONS = {11: [1, 1, 2, 2, 2], 16: [2, 2, 3, 3, 3], 19: [2, 2, 4, 4, 4]}
@@ -287,3 +287,14 @@ def test_weights_that_cannot_be_downloaded_say_where_to_put_them(tmp_path, monke
     reference = TorchvisionVGG(16, base=4, hidden=32)
     saved(reference.state_dict(), target)
     assert torch.equal(loaded(url).features[0].weight, reference.features[0].weight)
+
+
+def test_pretrained_names_a_checkpoint_as_init_cfg_does(tmp_path):
+    checkpoint = saved(TorchvisionVGG(16, base=4, hidden=32).state_dict(), tmp_path / 'vgg.pth')
+    # as EncoderDecoder(pretrained=...) hands it on
+    vgg = MODELS.build(dict(type='VGG', base_channels=4, fc_channels=32, pretrained=checkpoint))
+    vgg.init_weights()
+    expected = loaded(checkpoint).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in vgg.state_dict().items())
+    with pytest.raises(ValueError, match='init_cfg and pretrained cannot be set at the same time'):
+        VGG(pretrained=checkpoint, init_cfg=dict(type='Pretrained', checkpoint=checkpoint))

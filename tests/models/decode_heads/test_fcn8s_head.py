@@ -129,3 +129,14 @@ def test_loss_through_vgg_reaches_every_parameter_and_predicts_at_image_size():
 def test_maps_and_scales_must_match(arguments, message):
     with pytest.raises(ValueError, match=message):
         FCN8sHead(num_classes=3, **arguments)
+
+
+def test_maps_are_normalised_before_they_are_scored():
+    head = random_head(norm_cfg=dict(type='GN', num_groups=2)).eval()
+    maps = [torch.randn(2, channels, size, size).double() for channels, size in ((4, 8), (6, 4), (8, 2))]
+    normalised = [
+        nn.functional.group_norm(one, 2, norm.weight, norm.bias).detach()
+        for one, norm in zip(maps, head.norms, strict=True)
+    ]
+    torch.testing.assert_close(head(maps), naive_scores(head, normalised, [1, 1]))
+    assert not any('norm' in name for name in random_head().state_dict())

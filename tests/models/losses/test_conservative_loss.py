@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmseg.registry import MODELS
 
-from cda_mmseg.models.losses import ConservativeLoss
+from cda_mmseg.models.losses import ConservativeLoss, WarmStartLoss
+from cda_mmseg.utils.progress import TrainingProgress
 from tests.models.losses import loss_reference as reference
 
 READINGS = ('literal', 'reversed', 'weighted')
@@ -136,6 +137,58 @@ def test_clamp_of_the_weighted_reading_bounds_the_weight():
     assert gradient[1, 0].item() == pytest.approx(2 * 0.5 * 0.034510, rel=1e-4)
 
 
+@pytest.mark.parametrize('loss_weight', [0.5, 5.0])
+@pytest.mark.parametrize('score', [50.0, 300.0, 1000.0, 60000.0])
+def test_float16_does_not_overflow_in_the_weighted_reading(score, loss_weight):
+    """Torch's cross entropy in float32, weighted with Eq. 3 as NumPy computes it, within what float16 can hold."""
+    scores = torch.tensor([[0.0, score]], dtype=torch.float16)
+    loss = ConservativeLoss(gradient='weighted', loss_weight=loss_weight, reduction='sum')
+    value, gradient = value_and_gradient(loss, scores, [0])
+    largest = torch.finfo(torch.float16).max
+    weight = (1 - score) ** 2 * np.log(score)
+    expected = min(loss_weight * weight, largest if loss_weight > 1 else largest * loss_weight)
+    assert value.item() == pytest.approx(loss_weight * weight, rel=1e-5)
+    assert gradient.dtype == torch.float16 and gradient.isfinite().all()
+    assert gradient.tolist()[0] == pytest.approx([-expected, expected], rel=1e-3)
+    unbounded = value_and_gradient(loss, scores.float(), [0])[1]
+    assert unbounded.tolist()[0] == pytest.approx([-loss_weight * weight, loss_weight * weight], rel=1e-5)
+
+
+@pytest.mark.parametrize('base', [1.3, math.e, 4])
+@pytest.mark.parametrize('reading', READINGS)
+def test_cross_entropy_below_the_intersection_and_the_reading_above(base, reading):
+    scores = reference.scores_with_probability(PROBABILITIES, num_classes=5, seed=1, dtype=np.float64)
+    label = np.zeros(len(scores), dtype=np.int64)
+    loss = ConservativeLoss(base=base, loss_weight=1, gradient=reading, below='ce', clamp=2.0, reduction='none')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')  # a cold start has cross entropy's gradient
+        values, gradients = value_and_gradient(loss, scores, label)
+    above, above_gradient = value_and_gradient(
+        ConservativeLoss(base=base, loss_weight=1, gradient=reading, clamp=2.0, reduction='none'), scores, label
+    )
+    for row, value, gradient, *expected in zip(
+        scores, values.tolist(), gradients.tolist(), above.tolist(), above_gradient.tolist(), strict=True
+    ):
+        surprise, cross_entropy = reference.mp_value_and_gradient(reference.mp_cross_entropy, row, label=0)
+        if surprise == pytest.approx(math.log(base), abs=1e-9):
+            continue
+        if surprise > math.log(base):  # not even the clamp bounds it
+            expected = surprise - math.log(base), cross_entropy
+        assert value == pytest.approx(expected[0], rel=1e-12, abs=1e-12)
+        assert gradient == pytest.approx(expected[1], rel=1e-12, abs=1e-12)
+    # of those above, only the nearly certain ones are clamped
+    sound = (above < 0) & (above > -2)
+    assert sound.any() and loss.clamped_share.item() == pytest.approx((above <= -2).double().mean().item())
+
+
+def test_the_slope_jumps_at_the_intersection_and_the_value_does_not():
+    log_odds = torch.tensor([math.log(math.e - 1)], dtype=torch.float64)
+    loss = ConservativeLoss(below='ce')
+    (below, slope_below), (above, slope_above) = (loss.value_and_slope(log_odds + d) for d in (1e-9, -1e-9))
+    assert below.item() == pytest.approx(0, abs=1e-8) and above.item() == pytest.approx(0, abs=1e-8)
+    assert slope_below.item() == pytest.approx(1 - 1 / math.e) and slope_above.item() == pytest.approx(0, abs=1e-8)
+
+
 def test_clamped_share_counts_labelled_pixels():
     scores = reference.scores_with_probability([1e-4, 1e-4, 0.5, 0.5], num_classes=3, seed=0, dtype=np.float32)
     loss = ConservativeLoss(clamp=10)
@@ -153,6 +206,15 @@ def test_a_clamp_that_stops_a_cold_start_warns_once():
         gradient = value_and_gradient(loss, scores, label)[1]
         value_and_gradient(loss, scores, label)
     assert len(caught) == 1 and not gradient.any()
+
+
+def test_a_clamp_after_a_warm_start_does_not_warn():
+    loss = WarmStartLoss(dict(type='SoftmaxCrossEntropyLoss'), dict(type='ConservativeLoss', clamp=3.0), 0.5)
+    loss.set_progress(TrainingProgress(iteration=1, max_iters=2))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        loss(torch.zeros(1, 19, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64))
+    assert loss.clamped_share == 1
 
 
 @pytest.mark.parametrize('options', [{'clamp': 10}, {'base': 2}, {'base': 2, 'clamp': 10, 'gradient': 'weighted'}])
@@ -174,6 +236,8 @@ def test_settings_that_can_start_cold_do_not_warn(options):
         ({'loss_weight': math.nan}, 'loss_weight .* nan'),
         ({'loss_weight': -1}, 'loss_weight .* at least 0'),
         ({'gradient': 'literally'}, "gradient .* 'literal', 'reversed', 'weighted'"),
+        ({'below': 'cross entropy'}, "below .* 'conservative', 'ce'"),
+        ({'level': 'mean'}, "level .* 'pixel', 'image', 'batch'"),
         ({'clamp': 0}, 'clamp .* greater than 0'),
         ({'clamp': True}, 'clamp .* True'),
         ({'reduction': 'average'}, "reduction .* 'average'"),
@@ -190,7 +254,8 @@ def test_built_from_a_config():
     assert loss.loss_name == 'loss_seg'
     assert ConservativeLoss().loss_name == 'loss_conservative'
     assert repr(loss) == (
-        "ConservativeLoss(base=3, clamp=10.0, gradient='literal', loss_weight=5, reduction='mean', avg_non_ignore=True)"
+        "ConservativeLoss(base=3, clamp=10.0, gradient='literal', below='conservative', level='pixel', loss_weight=5, "
+        "reduction='mean', avg_non_ignore=True)"
     )
 
 

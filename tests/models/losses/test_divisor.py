@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cda_mmseg.engine.progress import TrainingProgress
-from cda_mmseg.models.losses import ConservativeLoss, SoftmaxCrossEntropyLoss, WarmStartLoss
+from cda_mmseg.models.losses import ConservativeLoss, FloodingLoss, SoftmaxCrossEntropyLoss, WarmStartLoss
 from cda_mmseg.models.losses.divisor import mean_divisor
+from cda_mmseg.utils.progress import TrainingProgress
 
 CLASS_WEIGHT = [0.5, 1, 2, 0.25, 4]
 WORLD_SIZE = 2
@@ -23,6 +23,9 @@ def losses():
         'class weights': SoftmaxCrossEntropyLoss(class_weight=CLASS_WEIGHT),
         'all pixels': ConservativeLoss(avg_non_ignore=False),
         'warm start': warm_start,
+        'mean of the batch': ConservativeLoss(level='batch'),
+        'weighted mean of the batch': FloodingLoss(0.5, class_weight=CLASS_WEIGHT),
+        'mean of an image': ConservativeLoss(level='image', gradient='reversed'),
     }
 
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cda_mmseg.engine.progress import TrainingProgress
 from cda_mmseg.models.losses import GANLoss, WarmStartLoss
+from cda_mmseg.utils.progress import TrainingProgress
 
 LOGITS = st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=12)
 every_type = pytest.mark.parametrize('gan_type', ['vanilla', 'lsgan', 'hinge'])

@@ -5,8 +5,8 @@ import torch
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
 
-from cda_mmseg.engine.progress import TrainingProgress
 from cda_mmseg.models.losses import ConservativeLoss, SoftmaxCrossEntropyLoss, WarmStartLoss
+from cda_mmseg.utils.progress import TrainingProgress
 
 WARM = {'type': 'CrossEntropyLoss', 'avg_non_ignore': True}
 MAIN = {'type': 'ConservativeLoss', 'clamp': 10}

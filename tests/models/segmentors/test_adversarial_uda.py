@@ -13,8 +13,14 @@ from mmseg.registry import MODELS
 from torch.nn import functional as F
 
 from benchmarks.naive_step import NaiveStep
-from cda_mmseg.engine import TrainingProgress
-from cda_mmseg.models.segmentors import AdversarialUDASegmentor, NonFiniteLossError, UnreachedParametersError
+from cda_mmseg.models.segmentors import (
+    AdversarialUDASegmentor,
+    NonFiniteLossError,
+    Step,
+    UnreachedParametersError,
+)
+from cda_mmseg.models.segmentors.execution import Execution
+from cda_mmseg.utils.progress import TrainingProgress
 from tests.models.segmentors.tiny_model import (
     MEAN,
     SEED,
@@ -143,8 +149,9 @@ def test_encoder_and_generator_are_pushed_by_different_judges(sharing):
     model = build(model_config(discriminator_sharing=sharing))
     step = make_step(model)
     fakes = {domain: torch.rand(1, 3, 32, 48, requires_grad=True) for domain in ('source', 'target')}
-    own = torch.autograd.grad(model._fool(fakes, {'source': 'source', 'target': 'target'}, step), fakes.values())
-    cross = torch.autograd.grad(model._fool(fakes, {'source': 'target', 'target': 'source'}, step), fakes.values())
+    fool = model.adversary._fool
+    own = torch.autograd.grad(fool(fakes, {'source': 'source', 'target': 'target'}, step), fakes.values())
+    cross = torch.autograd.grad(fool(fakes, {'source': 'target', 'target': 'source'}, step), fakes.values())
     for one, other in zip(own, cross, strict=True):
         assert (one - other).norm() > 0.1 * one.norm()
 
@@ -154,11 +161,11 @@ def test_encoder_asks_the_other_domain(sharing):
     """D and G are asked about the picture's own domain, E about the other one, in this order."""
     model = build(model_config(discriminator_sharing=sharing, encoder_adversarial_weight=1.0))
     asked = []
-    judge = model.discriminator.forward
-    model.discriminator.forward = lambda questions, slots: asked.extend(questions) or judge(questions, slots)
+    judge = model.adversary._judge
+    model.adversary._judge = lambda questions, step: asked.extend(questions) or judge(questions, step)
     optimizers = build_optim_wrapper(model, optimizer_config('SGD'))
     model.train_step(make_data(0), optimizers)
-    crossings = [(question.slot.split('/')[0], question.judge) for question in asked]
+    crossings = [(name.split('/')[0], judging) for judging, name, _ in asked]
     of_d, of_g, of_e = crossings[:4], crossings[4:6], crossings[6:]
     assert of_d == [('source', 'source')] * 2 + [('target', 'target')] * 2
     assert of_g == [('source', 'source'), ('target', 'target')]
@@ -166,10 +173,9 @@ def test_encoder_asks_the_other_domain(sharing):
 
 
 def make_step(model):
-    from cda_mmseg.models.randomness_slots import RandomnessSlots
-    from cda_mmseg.models.segmentors.step import Step
-
-    return Step({}, RandomnessSlots(TrainingProgress(), torch.device('cpu')), None, {})
+    players = {name: model.player(name) for name in model.player_names}
+    progress, images = TrainingProgress(), {'source': torch.zeros(1, 3, 32, 48)}
+    return Step(images, {}, {}, model.data_preprocessor, progress, players, players, {}, Execution(), set())
 
 
 def test_a_step_leaves_the_callers_randomness_alone():
@@ -221,13 +227,18 @@ def test_players_without_a_loss_are_not_stepped(weights, moved):
     model = build(model_config(**dict(zip(keys, weights, strict=True))))
     before = copy.deepcopy(model)
     train_ours(model, 'Adam', 2)
-    assert {name.split('.')[0] for name in differences(before, model)} == moved
+    assert {part(name) for name in differences(before, model)} == moved
+
+
+def part(name: str) -> str:
+    """Name the part of the model that a weight belongs to."""
+    return name.removeprefix('adaptations.image_adversary.').split('.')[0]
 
 
 def test_source_only_equals_the_method_with_everything_switched_off():
     keys = ('encoder_adversarial_weight', 'generator_adversarial_weight', 'reconstruction_weight')
     method = build(model_config(**dict.fromkeys(keys, 0)))
-    config = model_config(type='SourceOnlySegmentor')
+    config = model_config(type='UDASegmentor')
     for key in ('generator', 'discriminator', 'loss_gan', *keys):
         config.pop(key)
     baseline = build(config)
@@ -249,7 +260,7 @@ def test_checkpoint_loads_into_a_plain_encoder_decoder():
     plain = MODELS.build(dict(type='EncoderDecoder', test_cfg=ConfigDict(mode='whole'), **config)).eval()
     missing, unexpected = plain.load_state_dict(model.state_dict(), strict=False)
     assert missing == []
-    assert {key.split('.')[0] for key in unexpected} == {'generator', 'discriminator'}
+    assert {part(key) for key in unexpected} == {'generator', 'discriminator'}
     model.eval().test_cfg = ConfigDict(mode='whole')
     batch = torch.rand(1, 3, 40, 56)
     assert torch.equal(
@@ -379,13 +390,28 @@ FOREIGN = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize('batch_size', [1, 2])
+def test_batch_norm_of_a_single_value_is_named_before_any_update(batch_size):
+    model = build(model_config(**copy.deepcopy(FOREIGN['resnet-aspp-aux'])))
+    before = copy.deepcopy(model.state_dict())
+    if batch_size > 1:
+        train_ours(model, 'SGD', 1, batch_size)
+        return
+    message = r'model\.decode_head\.image_pool\.1\.bn .*one value a channel: .*\(1, 8, 1, 1\).*batch_size=2'
+    with pytest.raises(ValueError, match=message):
+        train_ours(model, 'SGD', 1, batch_size)
+    parameters = dict(model.named_parameters())
+    assert all(torch.equal(parameters[name], before[name]) for name in parameters)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
 @pytest.mark.parametrize('name', FOREIGN)
 def test_any_backbone_and_head_trains(name):
     model = build(model_config(**copy.deepcopy(FOREIGN[name])))
     before = copy.deepcopy(model)
     logs = train_ours(model, 'SGD', 2, batch_size=2)
     assert all(torch.tensor(list(log.values())).isfinite().all() for log in logs)
-    assert {name.split('.')[0] for name in differences(before, model)} >= {
+    assert {part(name) for name in differences(before, model)} >= {
         'backbone',
         'decode_head',
         'generator',
@@ -437,4 +463,4 @@ def test_accuracy_of_a_least_squares_discriminator_has_its_boundary_at_one_half(
     assert log['discriminator.accuracy'] == 0.5
     for network in model.discriminator.networks.values():
         torch.nn.init.constant_(network.layers[-1].bias, 0.7)
-    assert model.loss_gan.decision_boundary == 0.5
+    assert model.adversary.loss_gan.decision_boundary == 0.5

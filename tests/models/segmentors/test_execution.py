@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from benchmarks.measuring import peak_memory
-from cda_mmseg.engine import TrainingProgress
+from cda_mmseg.utils.progress import TrainingProgress
 from tests.models.segmentors.test_adversarial_uda import cross_entropy, differences, train_naively, train_ours
 from tests.models.segmentors.tiny_model import SEED, build, double_precision, make_data, model_config, optimizer_config
 
@@ -136,6 +136,17 @@ def test_batch_norm_that_learns_is_refused():
     model = build(config)
     with pytest.raises(ValueError, match=r'batch_domains=True, but backbone\.features\.1 learns statistics'):
         model.train_step(make_data(0), build_optim_wrapper(model, optimizer_config('SGD')))
+
+
+def test_batch_norm_that_learns_is_taken_where_there_is_nothing_to_join():
+    """The shipped configs join the domains, also where the source alone is encoded."""
+    config = {key: value for key, value in model_config().items() if key in ('data_preprocessor', 'decode_head')}
+    config |= dict(type='UDASegmentor', execution=dict(batch_domains=True))
+    config['backbone'] = {**model_config()['backbone'], 'norm_cfg': dict(type='BN')}
+    for adaptations in ({}, dict(self_training=dict(type='SelfTraining'))):
+        model = build({**config, 'adaptations': adaptations})
+        optimizers = {key: optimizer_config('SGD')[key] for key in ('constructor', 'encoder')}
+        model.train_step(make_data(0, batch_size=2), build_optim_wrapper(model, optimizers))
 
 
 def test_batch_norm_that_stays_as_it_is_is_taken():

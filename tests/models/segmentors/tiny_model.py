@@ -32,9 +32,20 @@ def model_config(**changes) -> dict:
     return {**config, **changes}
 
 
+# Of the paper's adaptation, for tests that name its settings beside the network's.
+OF_THE_ADVERSARY = (
+    *('generator', 'discriminator', 'loss_gan', 'generator_sharing', 'discriminator_sharing', 'encoder_labels'),
+    *WEIGHTS,
+)
+
+
 def build(config: dict, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    config = copy.deepcopy(config)
+    adversary = {key: config.pop(key) for key in OF_THE_ADVERSARY if key in config}
+    if adversary:
+        config['adaptations'] = dict(image_adversary=dict(type='ImageAdversary', **adversary))
     torch.manual_seed(SEED)
-    model = MODELS.build(copy.deepcopy(config))
+    model = MODELS.build(config)
     model.init_weights()
     model = model.to(dtype).train()
     # The buffers were rounded to float32 before; the naive step computes with the numbers themselves.

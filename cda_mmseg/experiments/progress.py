@@ -1,0 +1,79 @@
+"""Show how far the runs of a sweep are."""
+
+import re
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
+
+from cda_mmseg.experiments.sweep import RESULT, Sweep
+
+
+class SweepProgress:
+    """Draw a bar for all runs and one for each under way, while its block is entered.
+
+    Args:
+        sweep (Sweep): What is trained.
+        out (Path): Folder of the sweep.
+    """
+
+    INTERVAL = 1.0
+
+    def __init__(self, sweep: Sweep, out: Path) -> None:
+        self._folders = [out / arm.name / f'seed{seed}' for seed in sweep.seeds for arm in sweep.arms]
+        self._out = out
+        self._bars: dict[Path, TaskID] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        columns = ('{task.description}', BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns)
+        self._runs = self._progress.add_task('runs', total=len(self._folders))
+
+    def __enter__(self) -> 'SweepProgress':
+        """Begin to draw."""
+        self._progress.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Draw the last state."""
+        self._ended.set()
+        self._thread.join()
+        self._draw()
+        self._progress.stop()
+
+    def print(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(line, highlight=False, soft_wrap=True)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self.INTERVAL):
+            self._draw()
+
+    def _draw(self) -> None:
+        for folder in self._folders:
+            finished, position = (folder / RESULT).is_file(), last_position(folder)
+            if position is None:
+                continue
+            iteration, length = position
+            if folder not in self._bars and not finished:
+                self._bars[folder] = self._progress.add_task(str(folder.relative_to(self._out)), total=length)
+            if folder in self._bars:
+                self._progress.update(self._bars[folder], completed=iteration, visible=not finished)
+        self._progress.update(self._runs, completed=sum((folder / RESULT).is_file() for folder in self._folders))
+
+
+POSITION = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\]')
+
+
+def last_position(work_dir: Path) -> tuple[int, int] | None:
+    """Read the last iteration that a run has logged, and of how many; None before the first.
+
+    The log is text: the config beside it is a program, which nobody should run to draw a bar.
+    """
+    for log in sorted(work_dir.glob('*/*.log'), reverse=True):
+        if found := POSITION.findall(log.read_text(errors='replace')):
+            iteration, length = found[-1]
+            return int(iteration), int(length)
+    return None

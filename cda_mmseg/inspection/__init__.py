@@ -1,0 +1,5 @@
+"""Look at data before anything is trained on it."""
+
+from .survey import DataSetReport, Finding, Survey, survey, write_good_lists
+
+__all__ = ['DataSetReport', 'Finding', 'Survey', 'survey', 'write_good_lists']

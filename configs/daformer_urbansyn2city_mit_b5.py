@@ -1,0 +1,11 @@
+"""DAFormer on UrbanSyn to Cityscapes, rare classes drawn more often."""
+
+_base_ = [
+    '_base_/models/daformer_mit_b5.py',  # network and its initial weights
+    '_base_/datasets/urbansyn_to_cityscapes_512.py',  # source and target data
+    '_base_/methods/daformer.py',  # teacher, mixed images, feature distance
+    '_base_/schedules/adamw_warmup_40k.py',  # optimizers and length
+    '_base_/default_runtime.py',  # hooks, logs, seed, distribution
+]
+
+train_dataloader = dict(order=dict(type='RareClassOrder', temperature=0.01))

@@ -1,0 +1,12 @@
+"""AdaptSegNet as a warm-up, then self-training, on GTAV to Cityscapes with DeepLabV2-ResNet101."""
+
+_base_ = [
+    '_base_/models/deeplabv2_r101.py',  # network and its initial weights
+    '_base_/datasets/gtav_to_cityscapes.py',  # source and target data
+    '_base_/methods/output_space_then_self_training.py',  # players, losses and teacher
+    '_base_/schedules/sgd_poly_250k.py',  # optimizers and length
+    '_base_/default_runtime.py',  # hooks, logs, seed, distribution
+]
+execution = dict(batch_domains=False)  # one domain's activations at a time
+
+train_dataloader = dict(order=dict(type='RareClassOrder', temperature=0.01))

@@ -1,0 +1,11 @@
+"""Self-training (DACS) on GTAV to Cityscapes with DeepLabV2-ResNet101, rare classes drawn more often."""
+
+_base_ = [
+    '_base_/models/deeplabv2_r101.py',  # network and its initial weights
+    '_base_/datasets/gtav_to_cityscapes.py',  # source and target data
+    '_base_/methods/self_training.py',  # teacher and mixed images
+    '_base_/schedules/sgd_poly_250k.py',  # optimizers and length
+    '_base_/default_runtime.py',  # hooks, logs, seed, distribution
+]
+
+train_dataloader = dict(order=dict(type='RareClassOrder', temperature=0.01))

@@ -1,0 +1,15 @@
+"""A smoke-sized daformer_city2acdc_mit_b5: four iterations on a built-in world."""
+
+_base_ = '../daformer_city2acdc_mit_b5.py'
+
+from cda_mmseg.datasets.worlds import use_world  # noqa: E402
+
+use_world(_base_, 'data/worlds/smoke_city2acdc', width=64, height=32)
+
+model = dict(
+    backbone=dict(embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 2, 2], init_cfg=None),
+    decode_head=dict(in_channels=[8, 16, 16, 16], channels=16),
+)
+adaptations = dict(self_training=dict(ignored_rows=(1, 8)))
+train_dataloader = dict(order=dict(temperature=0.1, min_pixels=5, min_crop_share=0.2))
+train_cfg = dict(max_iters=4, val_interval=4)

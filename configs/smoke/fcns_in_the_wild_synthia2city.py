@@ -1,0 +1,14 @@
+"""A smoke-sized fcns_in_the_wild_synthia2city: four iterations on a built-in world."""
+
+_base_ = '../fcns_in_the_wild_synthia2city.py'
+
+from cda_mmseg.datasets.worlds import use_world  # noqa: E402
+
+use_world(_base_, 'data/worlds/smoke_synthia2city', width=64, height=32)
+
+model = dict(
+    backbone=dict(base_channels=4, fc_channels=16, init_cfg=None),
+    decode_head=dict(in_channels=[16, 32, 16]),
+)
+adaptations = dict(domain_confusion=dict(discriminator=dict(channels=(8, 4))))
+train_cfg = dict(max_iters=4, val_interval=4)

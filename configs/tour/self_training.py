@@ -1,0 +1,14 @@
+"""Self-training in `make demo`: a teacher, mixed images and rare classes more often, after the warm start."""
+
+_base_ = 'source_only.py'
+
+adaptations = dict(
+    self_training=dict(
+        type='SelfTraining',
+        begin=1 / 3,
+        momentum=0.98,
+        threshold=0.9,
+        jitter=dict(strength=0.25, probability=0.8, blur_probability=0.5),
+    )
+)
+train_dataloader = dict(order=dict(type='RareClassOrder', temperature=0.05, min_pixels=60))

@@ -1,0 +1,73 @@
+"""Train the rivals' terms on several processes; started by torchrun from test_wrappers.py.
+
+Usage: distributed_adversaries.py OUT
+"""
+
+import sys
+
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from torch import distributed
+
+from cda_mmseg.models import PlayerDistributedDataParallel
+from cda_mmseg.utils.progress import TrainingProgress
+from tests.models.distributed_training import share
+from tests.models.segmentors.tiny_model import SEED, build, double_precision, make_data, model_config
+
+ITERATIONS = 3
+VANILLA = dict(type='GANLoss', gan_type='vanilla')
+PATCHES = dict(type='PatchGANDiscriminator', base_channels=4, num_layers=3)
+CELLS = dict(type='FeatureDiscriminator', channels=(8, 4), dropout=0.0)
+
+
+def train(rank: int, world_size: int):
+    """Train one model with all of them, without dropout, which every rank draws for itself."""
+    base = {key: value for key, value in model_config().items() if key in ('backbone', 'decode_head')}
+    base['backbone'] = base['backbone'] | dict(dropout=0.0)
+    base['decode_head'] = base['decode_head'] | dict(loss_decode=dict(type='SoftmaxCrossEntropyLoss'))
+    model = build(
+        dict(
+            type='UDASegmentor',
+            data_preprocessor=model_config()['data_preprocessor'],
+            **base,
+            adaptations=dict(
+                output=dict(type='OutputSpaceAdversary', discriminator=PATCHES, loss_gan=VANILLA, weight=0.1),
+                reversal=dict(type='GradientReversal', discriminator=CELLS, loss_gan=VANILLA),
+                confusion=dict(type='DomainConfusion', discriminator=CELLS, loss_gan=VANILLA, player='second'),
+                minent=dict(type='MinEnt', weight=0.1),
+                max_square=dict(type='MaxSquare', weight=0.1),
+                distance=dict(type='FeatureDistance', weight=0.1, classes=(0, 1)),
+            ),
+        ),
+        torch.float64,
+    )
+    model.data_preprocessor.forward = double_precision(model.data_preprocessor.forward)
+    wrapped = PlayerDistributedDataParallel(model) if world_size > 1 else model
+    player = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3))
+    optimizers = build_optim_wrapper(
+        wrapped, dict(constructor='PlayerOptimWrapperConstructor', **dict.fromkeys(model.player_names, player))
+    )
+    model.adaptations['distance'].study({})
+    for iteration in range(ITERATIONS):
+        model.set_progress(TrainingProgress(iteration, ITERATIONS, SEED, rank))
+        data = make_data(iteration, batch_size=2)
+        # One of the two cells of the first image counts for the distance, none of the other image.
+        data['source']['data_samples'][0].gt_sem_seg.data[:, :, :24] = 1
+        wrapped.train_step(share(data, rank, world_size), optimizers)
+    return model
+
+
+def main() -> None:
+    """Train on this rank and save what came out."""
+    torch.set_num_threads(1)
+    init_default_scope('mmseg')
+    distributed.init_process_group('gloo')
+    rank, world_size = distributed.get_rank(), distributed.get_world_size()
+    weights = dict(train(rank, world_size).named_parameters())
+    torch.save(dict(weights=weights), f'{sys.argv[1]}/rank{rank}.pth')
+    distributed.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main()
