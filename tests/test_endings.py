@@ -48,7 +48,7 @@ def test_a_run_that_is_asked_to_stop_goes_on_with_its_own_seed(whole, smoke_worl
     process = start_tool(work_dir, smoke_worlds, '--seed', '5', *SCHEDULE)
     assert wait_until(lambda: steps_logged(work_dir) > 0, process)
     os.kill(process.pid, signal.SIGTERM)
-    assert finish_tool(process, timeout=60) == 75, output_of(work_dir)[-3000:]
+    assert finish_tool(process) == 75, output_of(work_dir)[-3000:]
     point = find_resume_point(str(work_dir))
     assert 0 < point.iteration < ITERATIONS and point.seed == 5
     assert f'Stopped by a signal after {point.iteration} iterations' in output_of(work_dir)
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(whole, smoke_
     work_dir = tmp_path / 'run'
     config = spoilt_config(tmp_path, "dict(type='SpoilWeights', iteration=13)")
     process = start_tool(work_dir, smoke_worlds, '--seed', '5', *SCHEDULE, config=config)
-    assert finish_tool(process, timeout=60) == 1
+    assert finish_tool(process) == 1
     message = output_of(work_dir).strip().splitlines()[-1]
     assert 'NonFiniteLossError: The loss of the discriminator is not finite at iteration 13: ' in message
     assert 'source/fake = nan' in message
@@ -87,7 +87,7 @@ def test_what_the_error_advises_works(smoke_worlds, tmp_path):
         f'_base_ = {SMOKE!r}\n'
         "param_scheduler = dict(encoder=[dict(type='MultiStepLR', by_epoch=False, milestones=[10], gamma=1e25)])\n"
     )
-    assert finish_tool(start_tool(work_dir, smoke_worlds, *SCHEDULE, config=str(config)), timeout=60) == 1
+    assert finish_tool(start_tool(work_dir, smoke_worlds, *SCHEDULE, config=str(config))) == 1
     message = output_of(work_dir).strip().splitlines()[-1]
     assert 'NonFiniteLossError' in message and 'resume from the last checkpoint with a lower learning rate' in message
     stopped_at = int(re.search(r'at iteration (\d+)', message)[1])
@@ -107,7 +107,7 @@ def test_float16_that_never_updates_a_player_is_an_error(smoke_worlds, tmp_path)
     work_dir = tmp_path / 'run'
     config = spoilt_config(tmp_path, "dict(type='SpoilGradients')")
     arguments = ('--amp', 'float16', *options(train_cfg__max_iters=3, train_cfg__val_interval=100))
-    assert finish_tool(start_tool(work_dir, smoke_worlds, *arguments, config=config), timeout=60) == 1
+    assert finish_tool(start_tool(work_dir, smoke_worlds, *arguments, config=config)) == 1
     message = output_of(work_dir).strip().splitlines()[-1]
     assert 'NoUpdateError: None of the last 3 updates of the encoder was made' in message
     assert 'bfloat16' in message

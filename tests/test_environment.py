@@ -64,7 +64,7 @@ def run_isolated(code, *sites):
         [sys.executable, '-I', '-S', '-c', f'import sys; sys.path += {paths!r}\n{code}'],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
 

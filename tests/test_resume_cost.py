@@ -26,7 +26,7 @@ def test_as_many_samples_are_read_at_iteration_100_000_as_at_10(trained, smoke_w
         write_checkpoint_at(iteration, str(trained), work_dir / f'iter_{iteration}.pth')
         schedule = options(train_cfg__max_iters=iteration + 3, train_cfg__val_interval=10**6)
         tool = start_tool(work_dir, smoke_worlds, '--resume', *schedule, prepare=partial(record_opens, str(listing)))
-        assert finish_tool(tool, timeout=120) == 0, output_of(work_dir)[-3000:]
+        assert finish_tool(tool) == 0, output_of(work_dir)[-3000:]
         # the end of a run is validated too, on other images of the target and on the same of the source
         images = [line for line in listing.read_text().splitlines() if line.endswith('.png')]
         reads[iteration] = [sum(part in path for path in images) for part in ('gtav/images', 'leftImg8bit/train')]

@@ -26,7 +26,7 @@ def test_labels_of_the_targets_training_images_are_never_opened(smoke_worlds, tm
     listing = tmp_path / 'opened.txt'
     schedule = options(workers, train_cfg__max_iters=8, train_cfg__val_interval=4)
     tool = start_tool(tmp_path / 'run', tmp_path, *schedule, prepare=partial(record_opens, str(listing)))
-    assert finish_tool(tool, timeout=120) == 0, output_of(tmp_path / 'run')[-3000:]
+    assert finish_tool(tool) == 0, output_of(tmp_path / 'run')[-3000:]
 
     opened = [line.split(' ', 1) for line in listing.read_text().splitlines()]
     readers = {process for process, path in opened if 'leftImg8bit/train' in path and path.endswith('.png')}

@@ -90,7 +90,7 @@ def test_a_branch_begins_as_soon_as_its_checkpoint_is_there(sweep_file, tmp_path
         def run(self, command, output):
             if output.parent.parent.name == 'base':
                 (output.parent / 'iter_1.pth').touch()
-                met.append(begun.wait(60))
+                met.append(begun.wait(600))
             begun.set()
             return os.EX_TEMPFAIL
 

@@ -28,7 +28,7 @@ def train_on_two(out: Path, module: str, *arguments: object) -> list[dict]:
             cwd=ROOT,
             env=environment,
             check=True,
-            timeout=120,
+            timeout=600,
             stdout=output,
             stderr=subprocess.STDOUT,
         )

@@ -38,7 +38,7 @@ def test_killed_and_started_again(worlds, tmp_path):
             stdout=log,
             stderr=log,
         )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while first.poll() is None and time.monotonic() < deadline:
             if listing.exists() and listing.stat().st_size:
                 break

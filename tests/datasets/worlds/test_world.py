@@ -286,7 +286,7 @@ def test_command_line_tool(tmp_path, monkeypatch, capsys):
     options += ['--target-val', '1', '--workers', '1']
     write_world(tmp_path / 'gta2city', size=(64, 32), source=2, target_train=2, target_val=1)
     command = [sys.executable, str(TOOL), *options, '--pair', 'gta2city', 'appearance']
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert finished.returncode == 0, finished.stderr
     assert 'gta2city: already there with these arguments, nothing to do' in finished.stdout
     assert '5/5' in finished.stdout  # the progress bar

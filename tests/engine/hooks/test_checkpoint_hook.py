@@ -154,7 +154,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_ones(tmp_path, t
 def test_the_failure_reaches_every_process(tmp_path):
     hook = dict(type='LimitFileSizeAt', stage='after_train_iter', iteration=3)
     processes = [start(tmp_path, rank, 2, hooks=[hook], ballast=50_000) for rank in range(2)]
-    assert [finish(process, timeout=30) for process in processes] == [1, 1]
+    assert [finish(process) for process in processes] == [1, 1]
     for rank in range(2):
         assert 'CheckpointWriteError: Cannot write checkpoint' in errors(tmp_path, rank).strip().splitlines()[-1]
     assert checkpoints(tmp_path) == []
@@ -186,7 +186,7 @@ def test_the_best_weights_are_finite_too(tmp_path):
 def test_all_processes_learn_that_something_is_not_finite(tmp_path):
     spoil = dict(type='SpoilAt', stage='after_train_iter', iteration=5, state='weight', value='nan', priority='NORMAL')
     processes = [start(tmp_path, rank, 2, hooks=[spoil]) for rank in range(2)]
-    assert [finish(process, timeout=30) for process in processes] == [1, 1]
+    assert [finish(process) for process in processes] == [1, 1]
     for rank in range(2):
         assert 'CheckpointWriteError: Cannot write checkpoint' in errors(tmp_path, rank).strip().splitlines()[-1]
 
@@ -210,7 +210,7 @@ def test_a_run_does_not_start_from_what_is_not_finite(tmp_path, state, value, na
 def test_the_death_of_a_worker_while_saving_is_reported_as_that(tmp_path):
     settings = dict(num_workers=2, val_interval=100)
     process = start(tmp_path, hooks=[dict(type='KillWorkerAtSave', iteration=10)], **settings)
-    assert finish(process, timeout=30) == 1
+    assert finish(process) == 1
     message = errors(tmp_path).strip().splitlines()[-1]
     assert re.search(
         r'A data loader worker died \(DataLoader worker \(pid \d+\) is killed by signal: Killed\.\) while '

@@ -27,7 +27,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def pause(stage, iteration, **settings):
-    return dict(type='PauseAt', stage=stage, iteration=iteration, **settings)
+    return dict(type='PauseAt', stage=stage, iteration=iteration, signalled=True, **settings)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,6 @@ def test_saves_exits_with_75_and_goes_on_as_if_nothing_had_happened(
     process = start(tmp_path, hooks=[pause(stage, iteration), STOP], **settings)
     paused = wait_for(tmp_path / 'paused', process)
     os.kill(process.pid, number)
-    time.sleep(0.1)
     paused.unlink()
     assert finish(process) == StopHook.SAVED == 75
     assert find_resume_point(str(tmp_path)).iteration == stopped_at
@@ -67,7 +66,6 @@ def test_a_validation_without_a_checkpoint_is_finished_first(tmp_path):
     process = start(tmp_path, hooks=hooks, val_interval=4)
     paused = wait_for(tmp_path / 'paused', process)
     os.kill(process.pid, signal.SIGTERM)
-    time.sleep(0.1)
     paused.unlink()
     assert finish(process) == 75
     assert find_resume_point(str(tmp_path)).iteration == 5
@@ -78,7 +76,6 @@ def test_waits_for_the_end_of_an_accumulation_cycle(tmp_path):
     process = start(tmp_path, hooks=[pause('before_train_iter', 6), STOP], accumulative_counts=4)
     paused = wait_for(tmp_path / 'paused', process)
     os.kill(process.pid, signal.SIGTERM)
-    time.sleep(0.1)
     paused.unlink()
     assert finish(process) == 75
     assert find_resume_point(str(tmp_path)).iteration == 8
@@ -89,7 +86,6 @@ def test_its_checkpoint_is_an_extra_one_until_the_next(tmp_path):
     process = start(tmp_path, hooks=[pause('before_train_iter', 12), STOP], **settings)
     paused = wait_for(tmp_path / 'paused', process)
     os.kill(process.pid, signal.SIGTERM)
-    time.sleep(0.1)
     paused.unlink()
     assert finish(process) == 75
     assert checkpoints(tmp_path) == ['iter_10.pth', 'iter_12.pth', 'iter_5.pth']
@@ -108,7 +104,7 @@ def test_a_second_signal_exits_at_once(tmp_path):
     time.sleep(2.0)
     assert process.is_alive()
     os.kill(process.pid, signal.SIGINT)
-    assert finish(process, timeout=2) == 128 + signal.SIGTERM
+    assert finish(process, timeout=30) == 128 + signal.SIGTERM
     assert 'Second signal. Exiting without saving' in errors(tmp_path)
     assert checkpoints(tmp_path) == ['iter_5.pth']
 
@@ -135,7 +131,6 @@ def test_two_processes_agree_on_the_last_iteration(tmp_path, signalled):
     paused = wait_for(tmp_path / 'paused', processes[signalled[0]])
     for rank in signalled:
         os.kill(processes[rank].pid, signal.SIGTERM)
-    time.sleep(0.1)
     paused.unlink()
     assert [finish(process) for process in processes] == [75, 75], errors(tmp_path)
     last = find_resume_point(str(tmp_path)).iteration
@@ -151,7 +146,6 @@ def test_two_processes_leave_a_validation_together(tmp_path, signalled):
     processes = [start(tmp_path, rank, 2, hooks=hooks) for rank in range(2)]
     paused = wait_for(tmp_path / 'paused', processes[signalled])
     os.kill(processes[signalled].pid, signal.SIGTERM)
-    time.sleep(0.1)
     paused.unlink()
     assert [finish(process) for process in processes] == [75, 75], errors(tmp_path)
     assert find_resume_point(str(tmp_path)).iteration == 10
@@ -171,8 +165,8 @@ def test_the_time_limit_frees_a_process_that_waits_for_a_dead_one(tmp_path):
     os.kill(processes[1].pid, signal.SIGSTOP)
     begin = time.monotonic()
     os.kill(processes[0].pid, signal.SIGTERM)
-    assert finish(processes[0], timeout=20) == 128 + signal.SIGTERM
-    assert 1.4 < time.monotonic() - begin < 4
+    assert finish(processes[0]) == 128 + signal.SIGTERM
+    assert time.monotonic() - begin > 1.4
     assert 'No agreement with the other processes within 1.5 s' in errors(tmp_path)
     assert find_resume_point(str(tmp_path)).iteration == 5
     os.kill(processes[1].pid, signal.SIGKILL)
@@ -185,7 +179,7 @@ def test_a_process_that_dies_takes_the_other_down_with_a_message(tmp_path):
         wait_for(tmp_path / f'asked.{rank}', processes[rank])
     os.kill(processes[1].pid, signal.SIGKILL)
     finish(processes[1])
-    assert finish(processes[0], timeout=30) == 1
+    assert finish(processes[0]) == 1
     assert 'RuntimeError: Another process of this run is gone' in errors(tmp_path).strip().splitlines()[-1]
 
 
@@ -196,7 +190,7 @@ def test_forked_children_have_signals_of_their_own():
         child = get_context('fork').Process(target=time.sleep, args=(30,))
         child.start()
         child.terminate()
-        child.join(10)
+        child.join(60)
         assert child.exitcode == -signal.SIGTERM
         assert watcher.received is None
         os.kill(os.getpid(), signal.SIGTERM)

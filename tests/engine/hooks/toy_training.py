@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 
 import cda_mmseg
 from cda_mmseg.engine.checkpointing import find_resume_point
+from cda_mmseg.engine.hooks import StopHook
 from cda_mmseg.engine.hooks.stop_agreement import StopAgreement
 from cda_mmseg.engine.optim import PlayerOptimWrapperDict
 from cda_mmseg.utils.loading import install_safe_loader
@@ -155,15 +156,18 @@ class AtMoment(Hook):
 class PauseAt(AtMoment):
     """Touch the file ``paused`` and wait, so that the parent can do something at exactly this moment."""
 
-    def __init__(self, stage, iteration, rank=0, seconds=60.0):
+    def __init__(self, stage, iteration, rank=0, signalled=False):
         super().__init__(stage, iteration)
-        self.rank, self.seconds = rank, seconds
+        self.rank, self.signalled = rank, signalled
 
     def act(self, runner):
         if int(os.environ.get('RANK', 0)) == self.rank:
             Path(runner.work_dir, 'paused').touch()
-            deadline = time.monotonic() + self.seconds
-            while time.monotonic() < deadline and Path(runner.work_dir, 'paused').exists():
+            watchers = [hook._watcher for hook in runner.hooks if self.signalled and isinstance(hook, StopHook)]
+            deadline = time.monotonic() + 300
+            while time.monotonic() < deadline and (
+                Path(runner.work_dir, 'paused').exists() or any(watcher.received is None for watcher in watchers)
+            ):
                 time.sleep(0.005)
 
 
@@ -417,7 +421,7 @@ def start(work_dir, rank=0, world_size=1, task=train, **settings) -> ForkServerP
     return process
 
 
-def finish(process, timeout=60) -> int:
+def finish(process, timeout=300) -> int:
     """Wait for a child and return its exit code."""
     process.join(timeout)
     if process.is_alive():
@@ -427,7 +431,7 @@ def finish(process, timeout=60) -> int:
     return process.exitcode
 
 
-def wait_for(path, process=None, timeout=60) -> Path:
+def wait_for(path, process=None, timeout=300) -> Path:
     """Wait until a file exists."""
     deadline = time.monotonic() + timeout
     path = Path(path)
