@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -38,8 +40,12 @@ def main() -> None:
     arguments = parser.parse_args()
     from cda_mmseg.explained_errors import explained_errors
 
-    with explained_errors():
-        show(arguments)
+    try:
+        with explained_errors():
+            show(arguments)
+    except KeyboardInterrupt:
+        print('Stopped; the next demo begins anew.', file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def show(arguments: argparse.Namespace) -> None:

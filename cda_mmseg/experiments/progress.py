@@ -47,21 +47,27 @@ class SweepProgress:
         """Print a line above the bars."""
         self._progress.console.print(line, highlight=False, soft_wrap=True)
 
+    @property
+    def tasks(self) -> list[str]:
+        """list[str]: What has a bar."""
+        return [task.description for task in self._progress.tasks]
+
     def _watch(self) -> None:
         while not self._ended.wait(self.INTERVAL):
             self._draw()
 
     def _draw(self) -> None:
-        for folder in self._folders:
-            finished, position = (folder / RESULT).is_file(), last_position(folder)
-            if position is None:
-                continue
-            iteration, length = position
-            if folder not in self._bars and not finished:
-                self._bars[folder] = self._progress.add_task(str(folder.relative_to(self._out)), total=length)
-            if folder in self._bars:
-                self._progress.update(self._bars[folder], completed=iteration, visible=not finished)
-        self._progress.update(self._runs, completed=sum((folder / RESULT).is_file() for folder in self._folders))
+        finished = [(folder / RESULT).is_file() for folder in self._folders]
+        for folder, is_finished in zip(self._folders, finished, strict=True):
+            if is_finished:
+                if (bar := self._bars.pop(folder, None)) is not None:
+                    self._progress.remove_task(bar)
+            elif position := last_position(folder):
+                iteration, length = position
+                if folder not in self._bars:
+                    self._bars[folder] = self._progress.add_task(str(folder.relative_to(self._out)), total=length)
+                self._progress.update(self._bars[folder], completed=iteration)
+        self._progress.update(self._runs, completed=sum(finished))
 
 
 POSITION = re.compile(r'Iter\(train\) \[ *(\d+)/(\d+)\]')

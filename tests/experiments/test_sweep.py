@@ -14,6 +14,7 @@ from cda_mmseg.experiments import (
     ClusterCommands,
     LocalCommands,
     SweepError,
+    SweepProgress,
     SweepStoppedError,
     read_sweep,
     run_sweep,
@@ -106,6 +107,20 @@ def test_progress_reads_how_far_a_run_is(sweep_file, tmp_path):
         log.write_text(''.join(f'mmengine - INFO - Iter(train) [{step:3d}/440]  loss: 1.0\n' for step in steps))
     assert last_position(tmp_path) == (130, 440)
     assert last_position(tmp_path / 'nothing yet') is None
+
+
+def test_bars_are_of_the_runs_under_way(sweep_file, tmp_path):
+    out = tmp_path / 'out'
+    log = out / 'base' / 'seed0' / 'session' / 'session.log'
+    log.parent.mkdir(parents=True)
+    log.write_text('mmengine - INFO - Iter(train) [1/2]  loss: 1.0\n')
+    progress = SweepProgress(read_sweep(sweep_file), out)
+    with progress:
+        progress._draw()
+        assert progress.tasks == ['runs', 'base/seed0']
+        (out / 'base' / 'seed0' / 'result.json').write_text('{}')
+        progress._draw()
+        assert progress.tasks == ['runs']
 
 
 def test_progress_reads_the_logs_that_runs_write(sweep_file, tmp_path):

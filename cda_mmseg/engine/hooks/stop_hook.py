@@ -22,7 +22,7 @@ class StopHook(Hook):
 
     All processes finish the same iteration (the end of the accumulation cycle after the one in which the first of them
     was signalled), save, and exit with code 75 (``EX_TEMPFAIL``: try again later), which says that ``--resume auto``
-    goes on exactly here. During a validation whose checkpoint is written they exit after the next of its batches;
+    goes on exactly here. During a validation whose checkpoint is written they exit between two of its batches;
     resuming repeats it.
 
     A second signal, two seconds or more after the first, exits at once without saving. So does the time limit: torchrun

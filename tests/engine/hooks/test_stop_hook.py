@@ -151,6 +151,13 @@ def test_two_processes_leave_a_validation_together(tmp_path, signalled):
     assert find_resume_point(str(tmp_path)).iteration == 10
 
 
+def test_processes_that_score_unequally_often_still_agree(tmp_path):
+    """One of them has 9 of 17 pictures, three batches; the other has 8, two batches."""
+    settings = dict(hooks=[STOP], max_iters=7, val_interval=5, val_length=17)
+    processes = [start(tmp_path, rank, 2, **settings) for rank in range(2)]
+    assert [finish(process, timeout=90) for process in processes] == [0, 0], errors(tmp_path)
+
+
 def test_two_processes_that_nobody_stops_come_to_an_end(tmp_path):
     processes = [start(tmp_path, rank, 2, hooks=[STOP], max_iters=6) for rank in range(2)]
     assert [finish(process) for process in processes] == [0, 0]

@@ -40,8 +40,11 @@ PR_SET_PDEATHSIG = 1
 class ToyDataset(Dataset):
     metainfo = dict(classes=('a', 'b'))
 
+    def __init__(self, length=16):
+        self.length = length
+
     def __len__(self):
-        return 16
+        return self.length
 
     def __getitem__(self, index):
         generator = torch.Generator().manual_seed(index)
@@ -289,6 +292,7 @@ def build_runner(
     seed=7,
     checkpoint_type='AtomicCheckpointHook',
     val_batch_size=4,
+    val_length=16,
     first=None,
     second=None,
     schedule='poly',
@@ -310,11 +314,11 @@ def build_runner(
             sampler=dict(type='InfiniteSampler', shuffle=True),
         ),
         val_dataloader=dict(
-            dataset=dict(type='ToyDataset'),
+            dataset=dict(type='ToyDataset', length=val_length),
             batch_size=val_batch_size,
             num_workers=0,
             collate_fn=dict(type='default_collate'),
-            sampler=dict(type='DefaultSampler', shuffle=False),
+            sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
         ),
         train_cfg=dict(
             type='IterBasedTrainLoop',
