@@ -12,7 +12,7 @@ from torch import distributed
 
 from cda_mmseg.models import PlayerDistributedDataParallel
 from cda_mmseg.utils.progress import TrainingProgress
-from tests.models.distributed_training import share
+from tests.models.distributed_training import count_reduced, share
 from tests.models.segmentors.tiny_model import SEED, build, double_precision, make_data, model_config
 
 ITERATIONS = 3
@@ -22,7 +22,7 @@ CELLS = dict(type='FeatureDiscriminator', channels=(8, 4), dropout=0.0)
 
 
 def train(rank: int, world_size: int):
-    """Train one model with all of them, without dropout, which every rank draws for itself."""
+    """Train one model with all of them, without dropout, which every rank draws for itself; count reduced bytes."""
     base = {key: value for key, value in model_config().items() if key in ('backbone', 'decode_head')}
     base['backbone'] = base['backbone'] | dict(dropout=0.0)
     base['decode_head'] = base['decode_head'] | dict(loss_decode=dict(type='SoftmaxCrossEntropyLoss'))
@@ -44,6 +44,7 @@ def train(rank: int, world_size: int):
     )
     model.data_preprocessor.forward = double_precision(model.data_preprocessor.forward)
     wrapped = PlayerDistributedDataParallel(model) if world_size > 1 else model
+    reduced = count_reduced(wrapped, world_size) if world_size > 1 else {}
     player = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3))
     optimizers = build_optim_wrapper(
         wrapped, dict(constructor='PlayerOptimWrapperConstructor', **dict.fromkeys(model.player_names, player))
@@ -55,7 +56,7 @@ def train(rank: int, world_size: int):
         # One of the two cells of the first image counts for the distance, none of the other image.
         data['source']['data_samples'][0].gt_sem_seg.data[:, :, :24] = 1
         wrapped.train_step(share(data, rank, world_size), optimizers)
-    return model
+    return model, reduced
 
 
 def main() -> None:
@@ -64,8 +65,8 @@ def main() -> None:
     init_default_scope('mmseg')
     distributed.init_process_group('gloo')
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
-    weights = dict(train(rank, world_size).named_parameters())
-    torch.save(dict(weights=weights), f'{sys.argv[1]}/rank{rank}.pth')
+    model, reduced = train(rank, world_size)
+    torch.save(dict(weights=dict(model.named_parameters()), reduced=reduced), f'{sys.argv[1]}/rank{rank}.pth')
     distributed.destroy_process_group()
 
 

@@ -47,27 +47,32 @@ def unequal(data: dict, iteration: int) -> dict:
     return data
 
 
+def count_reduced(wrapped: PlayerDistributedDataParallel, world_size: int) -> dict[str, int]:
+    """Return what will hold, per player, the bytes of gradients that were averaged over the processes."""
+    reduced: dict[str, int] = {}
+    for name, player in wrapped.forwards.items():
+
+        def count(state, bucket, name=name):
+            reduced[name] = reduced.get(name, 0) + bucket.buffer().numel() * bucket.buffer().element_size()
+            future = distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
+            return future.then(lambda result: result.value()[0] / world_size)
+
+        player.register_comm_hook(None, count)
+    return reduced
+
+
 def train(kind: str, dtype: torch.dtype, accumulation: int, rank: int, world_size: int):
     """Train and return the model and, per player, the bytes that were reduced.
 
     The wrappers are not returned: they must be gone before the process group is. Their reducers, as its last owners,
-    would join its threads while those wait for the GIL to call ``count``'s callback.
+    would join its threads while those wait for the GIL to call a callback.
     """
     # In double precision also in the other way to compute the step.
     model = build(config() | dict(execution=dict(batch_domains=dtype == torch.float64)), dtype)
     if dtype == torch.float64:
         model.data_preprocessor.forward = double_precision(model.data_preprocessor.forward)
     wrapped = PlayerDistributedDataParallel(model) if world_size > 1 else model
-    reduced: dict[str, int] = {}
-    if world_size > 1:
-        for name, player in wrapped.forwards.items():
-
-            def count(state, bucket, name=name):
-                reduced[name] = reduced.get(name, 0) + bucket.buffer().numel() * bucket.buffer().element_size()
-                future = distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
-                return future.then(lambda result: result.value()[0] / world_size)
-
-            player.register_comm_hook(None, count)
+    reduced = count_reduced(wrapped, world_size) if world_size > 1 else {}
     optimizers = build_optim_wrapper(wrapped, optimizer_config(kind, accumulation, lr=1e-4))
     optimizers.initialize_count_status(wrapped, 0, ITERATIONS * accumulation)
     for iteration in range(ITERATIONS * accumulation):
@@ -76,7 +81,7 @@ def train(kind: str, dtype: torch.dtype, accumulation: int, rank: int, world_siz
         wrapped.train_step(share(data, rank, world_size), optimizers)
     if world_size > 1:
         reducers = [weakref.ref(player) for player in wrapped.forwards.values()]
-        del wrapped, player
+        del wrapped
         assert [reducer() for reducer in reducers] == [None] * len(reducers)
     return model, reduced
 

@@ -74,10 +74,13 @@ def test_teachers_are_alike_on_all_processes(tmp_path):
 def test_two_processes_with_six_rivals_equal_one(tmp_path):
     """Discriminators of outputs and of features, entropy, maximum squares, feature distance in one model; float64."""
     ranks = train_on_two(tmp_path, 'distributed_adversaries')
-    one = distributed_adversaries.train(0, 1)
+    one, _ = distributed_adversaries.train(0, 1)
     for name, value in one.named_parameters():
         assert torch.equal(ranks[0]['weights'][name], ranks[1]['weights'][name]), name
         assert (value - ranks[0]['weights'][name]).abs().max() < 1e-10, name
+    # One domain goes through E after the other, and yet its gradients are averaged once a step.
+    size = sum(value.numel() * value.element_size() for value in one.encoder.parameters())
+    assert ranks[0]['reduced']['encoder'] == distributed_adversaries.ITERATIONS * size
 
 
 def test_other_models_are_passed_through_but_not_trained():

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.naive_step import slot_seed
-from cda_mmseg.models.adaptations import Adaptation
+from cda_mmseg.models.adaptations import Adaptation, GradientReversal, MinEnt
 from cda_mmseg.models.segmentors import NonFiniteLossError, UDASegmentor
 from cda_mmseg.utils.progress import TrainingProgress
 from tests.models.segmentors.test_adversarial_uda import FOREIGN, differences, part
@@ -405,3 +405,18 @@ def test_a_measurement_of_both_graphs_and_a_joint_batch_keep_them_together():
     assert passes_of_a_step(measured)[:2] == ['forward 0', 'forward 1']
     batched = build(config(**BY_DOMAIN) | dict(execution=dict(batch_domains=True)))
     assert passes_of_a_step(batched) == ['forward 0', 'backward 0']
+
+
+def test_only_the_maps_that_are_read_are_kept(monkeypatch):
+    """One graph at a time saves little if the maps of the backbone outlive it: scores and features asked for do."""
+    seen = []
+    for kind in (MinEnt, GradientReversal):
+        monkeypatch.setattr(kind, 'after_encoder', lambda self, encoded, step: seen.append(encoded) or {})
+    model = build(config(**BY_DOMAIN))
+    train(model, 1, names=('encoder', 'feature_discriminator'))
+    assert sorted(seen[0].features) == sorted(seen[0].scores) == ['source', 'target']
+
+    seen.clear()
+    model = build(config(minent=BY_DOMAIN['minent']))
+    train(model, 1, names=('encoder',))
+    assert not seen[0].features and sorted(seen[0].scores) == ['source', 'target']
