@@ -29,12 +29,7 @@ class GTAVDataset(SourceDataset):
     KNOWN_DEFECTS = BROKEN_PAIRS
 
     def report(self, left_out: Sequence[str], stems: set[str]) -> None:
-        """Log the known defects that the folder holds.
-
-        Args:
-            left_out (Sequence[str]): Stems that were excluded.
-            stems (set[str]): Stems in use.
-        """
+        """Log the known defects that the folder holds."""
         super().report(left_out, stems)
         odd = [stem for stem in stems if stem.isdecimal() and int(stem) in ODD_SIZES]
         if odd:

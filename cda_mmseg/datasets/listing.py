@@ -161,16 +161,7 @@ def _check(dataset: BaseSegDataset, place: str, loads_labels: bool) -> Iterator[
 
 
 def _walk(folder: str, is_recursive: bool, place: str) -> Iterator[tuple[str, str]]:
-    """Walk over what a folder holds, as mmengine lists it.
-
-    Args:
-        folder (str): The folder.
-        is_recursive (bool): Whether folders below are entered, links among them.
-        place (str): The data set's key, for errors.
-
-    Yields:
-        tuple[str, str]: Path below the folder, and what it is if it is no file, else ''.
-    """
+    """Walk over what a folder holds, as mmengine lists it."""
 
     def enter(path: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, str]]:
         state = os.stat(path)

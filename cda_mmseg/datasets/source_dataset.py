@@ -121,11 +121,7 @@ class SourceDataset(BaseSegDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """List the pairs of this part.
-
-        Returns:
-            list[dict]: One dict per pair, sorted by file name.
-        """
+        """List the pairs of this part."""
         image_folder, label_folder = self.data_prefix['img_path'], self.data_prefix['seg_map_path']
         image, label = self.BEGINNINGS
         stems = self._stems(image_folder, image, self.img_suffix)
@@ -205,7 +201,6 @@ def monitor_sample(names: set[str], size: int) -> set[str]:
     """Choose a fixed sample of names: those with the smallest SHA-256.
 
     Args:
-        names (set[str]): All names.
         size (int): Wanted number; a quarter of the names (at least one) if that is less.
 
     Returns:

@@ -238,11 +238,7 @@ class UDATrainLoop(IterBasedTrainLoop):
         return {domain: iter(loader) for domain, loader in self.loaders.items()}
 
     def run_iter(self, data_batch: dict) -> None:
-        """Take one training step.
-
-        Args:
-            data_batch (dict): One batch per domain.
-        """
+        """Take one training step."""
         rank, world_size = get_dist_info()
         for batch in data_batch.values():
             self.skipped += report_skipped(batch['data_samples'])
@@ -269,15 +265,7 @@ class UDATrainLoop(IterBasedTrainLoop):
                 hub.log_scalars.pop(f'train/{term}', None)
 
     def run(self) -> object:
-        """Launch training and list the damaged files that were skipped.
-
-        Returns:
-            nn.Module: The trained model.
-
-        Raises:
-            NoUpdateError: If a player was never updated, as float16 left out every update.
-            ValueError: If a setting of the config would not be in force, or its data would be scored wrongly.
-        """
+        """Launch training and list the damaged files that were skipped."""
         check_in_force(self.runner, self._model(self.runner))
         self._check_validation_data()
         self._warn_of_another_world_size()

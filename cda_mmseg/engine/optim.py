@@ -48,25 +48,12 @@ class PlayerOptimWrapperDict(OptimWrapperDict):
                 wrapper.grad_name = f'{name}.{wrapper.grad_name}'
 
     def initialize_count_status(self, model: nn.Module, cur_iter: int, max_iters: int) -> None:
-        """Tell every optimizer where the run stands.
-
-        Args:
-            model (nn.Module): The model that is trained.
-            cur_iter (int): Iterations done.
-            max_iters (int): Iterations in all.
-        """
+        """Tell every optimizer where the run stands."""
         for wrapper in self.values():
             wrapper.initialize_count_status(model, cur_iter, max_iters)
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load all optimizers, see :meth:`load_player`.
-
-        Args:
-            state_dict (dict): What ``state_dict`` returned, by player.
-
-        Raises:
-            UnresumableCheckpointError: If it is of other players, or a state does not fit its player.
-        """
+        """Load all optimizers, see :meth:`load_player`."""
         if sorted(state_dict) != sorted(self.keys()):
             raise UnresumableCheckpointError(
                 f'The checkpoint holds optimizers of {sorted(state_dict)}, but this run trains {sorted(self.keys())}. '
@@ -291,33 +278,17 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Open autocast for a player's forward.
-
-        Args:
-            model (nn.Module): The module that is called.
-
-        Yields:
-            None: Nothing.
-        """
+        """Open autocast for a player's forward."""
         with super().optim_context(model), torch.autocast(self.device_type, self.dtype):
             yield
 
     def backward(self, loss: Tensor, retain_graph: bool = False) -> None:
-        """Back-propagate the scaled loss.
-
-        Args:
-            loss (Tensor): The loss.
-            retain_graph (bool): Whether the graph is kept.
-        """
+        """Back-propagate the scaled loss."""
         self.scaler.scale(loss).backward(retain_graph=retain_graph)
         self._inner_count += 1
 
     def step(self) -> None:
-        """Unscale, clip and step; a step with non-finite gradients is left out and the scale lowered.
-
-        Raises:
-            NoUpdateError: If that has happened to fifty updates in a row.
-        """
+        """Unscale, clip and step; a step with non-finite gradients is left out and the scale lowered."""
         if self.clip_grad_kwargs:
             self.scaler.unscale_(self.optimizer)
             self._clip_grad()
@@ -358,20 +329,12 @@ class AutocastOptimWrapper(OptimWrapper):
             )
 
     def state_dict(self) -> dict:
-        """Return the optimizer's state, the scaler's, and the counts of updates.
-
-        Returns:
-            dict: The state.
-        """
+        """Return the optimizer's state, the scaler's, and the counts of updates."""
         counts = dict(due=self._due, left_out=int(self._left_out))
         return {**super().state_dict(), 'loss_scaler': self.scaler.state_dict(), 'update_counts': counts}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load what ``state_dict`` returned; a state saved without mixed precision has no scaler.
-
-        Args:
-            state_dict (dict): The state.
-        """
+        """Load what ``state_dict`` returned; a state saved without mixed precision has no scaler."""
         state_dict = dict(state_dict)
         scaler = state_dict.pop('loss_scaler', None)
         if scaler:

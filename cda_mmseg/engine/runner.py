@@ -35,11 +35,7 @@ class UDARunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Config | ConfigDict | dict) -> UDARunner:
-        """Compose the config, build the runner and name the keys that nobody reads; ``cfg`` stays as it is.
-
-        Raises:
-            ValueError: If a loader without workers shall keep them, or if ``TMPDIR`` is too long for workers.
-        """
+        """Compose the config, build the runner and name the keys that nobody reads; ``cfg`` stays as it is."""
         config = copy.deepcopy(cfg) if isinstance(cfg, Config) else Config(copy.deepcopy(dict(cfg)))
         compose(config)
         _check_loaders(config)

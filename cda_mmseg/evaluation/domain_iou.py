@@ -192,13 +192,7 @@ class DomainIoUMetric(IoUMetric):
                 self._class_indices(name)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count the class areas of a batch of predictions.
-
-        Args:
-            data_batch (dict): The batch from the data loader, not used.
-            data_samples (Sequence[dict]): Predictions with ``pred_sem_seg``, ``domain`` and, where there are labels,
-                ``gt_sem_seg``.
-        """
+        """Count the class areas of a batch of predictions."""
         for sample in data_samples:
             name = sample.get('img_path', 'a data sample without img_path')
             domain = sample.get('domain')
@@ -224,14 +218,7 @@ class DomainIoUMetric(IoUMetric):
             self.results.append(ImageResult(domain, name, table, labeled, self._entropy_of(sample, labeled)))
 
     def compute_metrics(self, results: list[ImageResult]) -> dict[str, float]:
-        """Turn the areas of all images into scores, and print them as a table.
-
-        Args:
-            results (list[ImageResult]): One entry per image.
-
-        Returns:
-            dict[str, float]: The scores, in percent, and the numbers of images; nothing with ``format_only``.
-        """
+        """Turn the areas of all images into scores, and print them as a table."""
         if self.format_only:
             print_log(f'The predictions are in {self.output_dir}.', logger='current')
             return {}

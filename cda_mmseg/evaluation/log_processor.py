@@ -18,32 +18,13 @@ class DomainLogProcessor(LogProcessor):
     """
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
-        """Format what an iteration logs.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch.
-            mode (str): 'train', 'val' or 'test'.
-
-        Returns:
-            tuple[dict, str]: All values by name, and the line of text without the per-class ones.
-        """
+        """Format what an iteration logs."""
         return self._shortened(*super().get_log_after_iter(runner, batch_idx, mode))
 
     def get_log_after_epoch(
         self, runner: Runner, batch_idx: int, mode: str, with_non_scalar: bool = False
     ) -> tuple[dict, str]:
-        """Format the scores of a validation or test.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the last batch.
-            mode (str): 'val' or 'test'.
-            with_non_scalar (bool): Whether values that are not scalars are returned as well.
-
-        Returns:
-            tuple[dict, str]: All scores by name, and the line of text without the per-class ones.
-        """
+        """Format the scores of a validation or test."""
         return self._shortened(*super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar))
 
     @staticmethod

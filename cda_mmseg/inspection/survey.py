@@ -300,12 +300,7 @@ def _judge_classes(report: DataSetReport, classes: tuple[str, ...], found: Surve
 
 
 def _compare_pictures(pictures: Mapping[int, list[_Picture]], found: Survey) -> None:
-    """Name pictures that two data sets of different roles have; the first stays out of what is good there.
-
-    Args:
-        pictures (Mapping[int, list[_Picture]]): Pictures by the size of their file; others cannot be the same.
-        found (Survey): Gets the findings.
-    """
+    """Name pictures that two data sets of different roles have; the first stays out of what is good there."""
     for similar in pictures.values():
         if len({picture.role for picture in similar}) == 1:
             continue

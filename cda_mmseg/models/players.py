@@ -71,15 +71,7 @@ class EncoderPlayer(nn.Module):
         return [head.forward(features) for head in self.heads.values()]
 
     def forward(self, batches: Sequence[Tensor], scored: Sequence[bool]) -> list[tuple[list[Tensor], list]]:
-        """Embed batches as one, and score some of them.
-
-        Args:
-            batches (Sequence[Tensor]): Normalised images (N_i, 3, H, W); more than one are embedded as one batch.
-            scored (Sequence[bool]): Whether the heads run, per batch.
-
-        Returns:
-            list[tuple[list[Tensor], list]]: (feature maps, outputs of the heads or an empty list) per batch.
-        """
+        """Embed batches as one, and score some of them."""
         embed, score = EncoderPlayer.embed, EncoderPlayer.score
         if self.compiles:
             embed, score = _compiled(embed), _compiled(score)
@@ -154,15 +146,7 @@ class DiscriminatorPlayer(BaseModule):
         return self.networks[network](pictures)
 
     def forward(self, judges: Sequence[Domain], pictures: Sequence[Tensor]) -> list[Tensor]:
-        """Ask whether pictures are real ones of a domain; they go through one network as one batch.
-
-        Args:
-            judges (Sequence[str]): Domain whose judgement is asked for, per batch; all of them of one network.
-            pictures (Sequence[Tensor]): Pictures (N_i, 3, H, W) in [-1, 1].
-
-        Returns:
-            list[Tensor]: Logits (N_i, 1, h, w) per batch; high means 'real'.
-        """
+        """Ask whether pictures are real ones of a domain; they go through one network as one batch."""
         judge = _compiled(DiscriminatorPlayer.judge) if self.compiles else DiscriminatorPlayer.judge
         joint = torch.cat(list(pictures)) if len(pictures) > 1 else pictures[0]
         parts = judge(self, self.network_of(judges[0]), joint).split([len(batch) for batch in pictures])

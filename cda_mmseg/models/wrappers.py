@@ -71,14 +71,5 @@ class PlayerDistributedDataParallel(nn.Module):
         return self.module.test_step(data)
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
-        """Run the model without training it, see mmseg's ``BaseSegmentor.forward``.
-
-        Args:
-            inputs (Tensor): Normalised images (N, 3, H, W).
-            data_samples (list[SegDataSample] | None): Their samples.
-            mode (str): 'tensor', 'predict' or 'loss'.
-
-        Returns:
-            object: What the model returns in that mode.
-        """
+        """Run the model without training it, see mmseg's ``BaseSegmentor.forward``."""
         return self.module(inputs, data_samples, mode=mode)

@@ -68,7 +68,6 @@ def list_points(experiments: Iterable[Experiment], seeds: Sequence[int]) -> list
 
     Args:
         experiments (Iterable[Experiment]): Experiments, some perhaps twice.
-        seeds (Sequence[int]): Seeds.
 
     Returns:
         list[Point]: Each run once. GAN + CE comes before the experiments that are compared with its gradients.
@@ -162,9 +161,6 @@ class Campaign:
     def compose(self, experiment: Experiment) -> Config:
         """Compose an experiment's config for this campaign.
 
-        Args:
-            experiment (Experiment): The experiment.
-
         Returns:
             Config: The config.
 
@@ -186,9 +182,6 @@ class Campaign:
 
     def write_config(self, experiment: Experiment) -> Path:
         """Write an experiment's config, and refuse to mix runs of different ones.
-
-        Args:
-            experiment (Experiment): The experiment.
 
         Returns:
             Path: The file.

@@ -32,8 +32,6 @@ def compose_config(
 
     Args:
         configs (Path): The folder of configs.
-        setting (DataSetting): The data.
-        experiment (Experiment): The experiment.
         scale (float): Factor of the schedule's length.
         validations (int | None): Number of validations of a run.
         adversarial_factor (float): Factor k of E's adversarial weight. The warm start's cross entropy gets it as well,
@@ -83,7 +81,6 @@ def segmentation_loss(configs: Path, experiment: Experiment) -> ConfigDict:
 
     Args:
         configs (Path): The folder of configs.
-        experiment (Experiment): The experiment.
 
     Returns:
         ConfigDict: Config of the loss.

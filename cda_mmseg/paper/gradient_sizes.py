@@ -72,19 +72,12 @@ class GradientSizes:
         return self.cross_entropy if loss is None else self.losses[loss]
 
     def save(self, path: Path) -> None:
-        """Write the sizes as JSON.
-
-        Args:
-            path (Path): The file.
-        """
+        """Write the sizes as JSON."""
         path.write_text(json.dumps(asdict(self), indent=2) + '\n', encoding='utf-8')
 
     @classmethod
     def load(cls, path: Path) -> 'GradientSizes':
         """Read what :meth:`save` wrote.
-
-        Args:
-            path (Path): The file.
 
         Returns:
             GradientSizes: The sizes.
@@ -119,7 +112,6 @@ def measure_gradient_sizes(
 
     Args:
         config (Config): Config of a model with a GAN.
-        checkpoint (str | Path): A checkpoint of it.
         losses (Mapping[str, dict]): Name → config of a segmentation loss without a warm start.
         batches (int): Number of batches.
         device (str): Device to compute on.

@@ -32,7 +32,6 @@ def evaluate_loss(loss: PixelLoss, probability: np.ndarray) -> LossCurve:
     """Run a loss forward and backward, one pixel of two classes per probability.
 
     Args:
-        loss (PixelLoss): The loss.
         probability (np.ndarray): p_t in (0, 1), shape (n,).
 
     Returns:
@@ -50,7 +49,6 @@ def find_probability(loss: PixelLoss, value: float) -> float:
 
     Args:
         loss (PixelLoss): The loss, monotone in p_t.
-        value (float): The value.
 
     Returns:
         float: p_t in (0, 1).
@@ -80,7 +78,6 @@ def follow_descent(loss: PixelLoss, start: float, times: np.ndarray) -> np.ndarr
     """Let one pixel's labelled score flow down the gradient that training uses, all other scores fixed.
 
     Args:
-        loss (PixelLoss): The loss.
         start (float): p_t at time 0, in (0, 1).
         times (np.ndarray): Increasing times from 0, in units of learning rate times steps, shape (n,).
 

@@ -43,7 +43,6 @@ def measure_table(
     """Fill a table of the paper.
 
     Args:
-        table (Table): The table.
         setting (DataSetting): The data of the runs.
         results (Mapping[str, Mapping[int, PointResult]]): Folder of an experiment → seed → finished run.
         readings (tuple[str, ...]): Readings to show.

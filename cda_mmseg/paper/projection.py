@@ -36,10 +36,6 @@ class Speed:
     def run_seconds(self, config: Config, validation_images: int) -> float:
         """Project a whole run.
 
-        Args:
-            config (Config): Its config.
-            validation_images (int): Images of one validation.
-
         Returns:
             float: Seconds.
         """
@@ -105,9 +101,6 @@ def measure_speed(config: Config, train_tool: Path, folder: Path) -> Speed:
 
 def format_duration(seconds: float) -> str:
     """Write a duration for people.
-
-    Args:
-        seconds (float): Seconds.
 
     Returns:
         str: Such as '2 h 05 min', '7 min' or '40 s'.

@@ -31,7 +31,6 @@ def write_table(table: MeasuredTable, path: Path) -> tuple[Path, Path]:
     """Write a table in both formats.
 
     Args:
-        table (MeasuredTable): The table.
         path (Path): Where to, without suffix; the folder is made if need be.
 
     Returns:
@@ -46,9 +45,6 @@ def write_table(table: MeasuredTable, path: Path) -> tuple[Path, Path]:
 
 def format_markdown(table: MeasuredTable) -> str:
     """Write a table in Markdown.
-
-    Args:
-        table (MeasuredTable): The table.
 
     Returns:
         str: Markdown with a line break at the end.
@@ -67,9 +63,6 @@ def format_markdown(table: MeasuredTable) -> str:
 
 def format_html(table: MeasuredTable) -> str:
     """Write a table as an HTML page that needs no other file.
-
-    Args:
-        table (MeasuredTable): The table.
 
     Returns:
         str: HTML.

@@ -72,11 +72,7 @@ def remove_incomplete(folder: str, endings: tuple[str, ...]) -> list[str]:
 
 
 def _flush_to_disk(path: str) -> None:
-    """Wait until a file or folder is on the disk.
-
-    Args:
-        path (str): Which.
-    """
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -51,7 +51,6 @@ def save_figure(
     """Save a figure as pixels for the screen and as vectors for print.
 
     Args:
-        figure (Figure): The figure.
         path (str | Path): Where to, without suffix; the folder is made if need be.
         suffixes (Sequence[str]): One file each.
         dpi (int): Pixels per inch of the PNG and of pictures inside the vector files.

@@ -15,7 +15,6 @@ def check_prepared_copy(dataset: Dataset, config: Mapping, key: str) -> None:
 
     Args:
         dataset (Dataset): The data set.
-        config (Mapping): Its config.
         key (str): Where it stands in the run's config, for errors.
 
     Raises:

@@ -33,9 +33,6 @@ def plain(value: object) -> object:
 def read_record(folder: str) -> dict | None:
     """Read what a folder says about itself.
 
-    Args:
-        folder (str): The folder.
-
     Returns:
         dict | None: The record, None if the folder is no prepared copy.
 
@@ -59,7 +56,6 @@ def write_record(folder: str, record: dict) -> None:
     """Write what a folder says about itself, atomically.
 
     Args:
-        folder (str): The folder.
         record (dict): What it says.
     """
     write_text(os.path.join(folder, RECORD), json.dumps(dict(record, version=VERSION), indent=2) + '\n')

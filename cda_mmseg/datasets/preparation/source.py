@@ -42,9 +42,6 @@ def list_all_pairs(config: Mapping) -> tuple[dict, BaseDataset]:
 def build(config: Mapping) -> BaseDataset:
     """Build a data set without its pipeline.
 
-    Args:
-        config (Mapping): Its config.
-
     Returns:
         BaseDataset: The data set, its files listed.
     """
@@ -91,7 +88,6 @@ def check_listing(source: BaseDataset, config: Mapping) -> None:
     """Make sure that training finds the same pairs in the same order in a copy.
 
     Args:
-        source (BaseDataset): The source.
         config (Mapping): Config of the copy.
 
     Raises:

@@ -35,14 +35,7 @@ class LoadImage(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
-        """Load one image.
-
-        Args:
-            results (dict): Result dict of an mmseg data set.
-
-        Returns:
-            dict: The same dict with ``img``, ``img_shape`` and ``ori_shape`` set.
-        """
+        """Load one image."""
         path = results['img_path']
         data = read_file(path, self.backend_args)
         check_image(path, data)

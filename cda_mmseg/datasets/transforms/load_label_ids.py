@@ -72,14 +72,7 @@ class LoadLabelIds(BaseTransform):
         self.table = _lookup_table(id_map, size=256 if encoding == 'index' else 65536)
 
     def transform(self, results: dict) -> dict:
-        """Load one label map.
-
-        Args:
-            results (dict): Result dict of an mmseg data set.
-
-        Returns:
-            dict: The same dict with ``gt_seg_map`` and ``seg_fields`` set.
-        """
+        """Load one label map."""
         path = results['seg_map_path']
         if results.get('reduce_zero_label'):
             raise ValueError(
@@ -122,7 +115,6 @@ def read_label_ids(path: str, encoding: str, backend_args: dict | None = None) -
     """Read the raw ids of one label PNG.
 
     Args:
-        path (str): The file.
         encoding (str): ``'index'`` or ``'red16'``, see :class:`LoadLabelIds`.
         backend_args (dict, optional): Arguments of mmengine's file backend.
 

@@ -67,14 +67,7 @@ class TagDomain(BaseTransform):
         self.domain = domain
 
     def transform(self, results: dict) -> dict:
-        """Tag one sample.
-
-        Args:
-            results (dict): Result dict.
-
-        Returns:
-            dict: The same dict with ``domain`` set.
-        """
+        """Tag one sample."""
         results['domain'] = self.domain
         return results
 

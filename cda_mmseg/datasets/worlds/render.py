@@ -35,7 +35,6 @@ def render(scene: Scene, raster: np.ndarray, look: Look, generator: np.random.Ge
     """Render a picture.
 
     Args:
-        scene (Scene): The scene.
         raster (np.ndarray): What ``scene.rasterize()`` gave.
         look (Look): The appearance.
         generator (np.random.Generator): Source of light, weather and noise.

@@ -184,7 +184,6 @@ def project(camera: Camera, points: np.ndarray, scale: int) -> np.ndarray:
     """Project points to pixels.
 
     Args:
-        camera (Camera): The camera.
         points (np.ndarray): Points (P, 3) in metres with z > 0.
         scale (int): Multiple of the picture's size.
 

@@ -162,18 +162,7 @@ def checkpoint_names(work_dir: str) -> list[str]:
 
 
 def _search(work_dir: str, trusted: bool) -> ResumePoint | None:
-    """Try a run's checkpoints, newest first.
-
-    Args:
-        work_dir (str): The run's folder.
-        trusted (bool): Whether code in them may run.
-
-    Returns:
-        ResumePoint | None: The first that can be used; None if there is none at all.
-
-    Raises:
-        CheckpointError: If none can be used.
-    """
+    """Try a run's checkpoints, newest first."""
     names = checkpoint_names(work_dir)
     reasons = []
     for name in names:
@@ -191,14 +180,7 @@ def _search(work_dir: str, trusted: bool) -> ResumePoint | None:
 
 
 def _pointed_checkpoint(work_dir: str) -> str | None:
-    """Read the pointer file.
-
-    Args:
-        work_dir (str): The run's folder.
-
-    Returns:
-        str | None: Name of the checkpoint in the same folder that it points to; the folder may have moved since.
-    """
+    """Read the pointer file."""
     try:
         path = os.path.join(work_dir, POINTER)
         if os.path.lexists(path) and not os.path.isfile(path):

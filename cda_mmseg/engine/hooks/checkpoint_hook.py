@@ -121,24 +121,12 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
         self._settings: RunSettings | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Remember the settings of the config; resuming comes later.
-
-        Args:
-            runner (Runner): The run.
-        """
+        """Remember the settings of the config; resuming comes later."""
         if isinstance(runner.optim_wrapper, OptimWrapper):
             self._settings = RunSettings(runner)
 
     def before_train(self, runner: Runner) -> None:
-        """Tidy up after a kill, and make up for a validation that one swallowed.
-
-        Args:
-            runner (Runner): The run, resumed if it is.
-
-        Raises:
-            NonFiniteStateError: If the run would start from weights or optimizer states that are not finite.
-            FileExistsError: If there are checkpoints of another run below ``out_dir``.
-        """
+        """Tidy up after a kill, and make up for a validation that one swallowed."""
         self.out_dir = checkpoint_folder(runner.work_dir, self._wanted_folder)
         os.makedirs(self.out_dir, exist_ok=True)
         if spoilt := _spoilt(runner):
@@ -178,12 +166,7 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
             runner.val_loop.run()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add to a checkpoint who wrote it.
-
-        Args:
-            runner (Runner): The run.
-            checkpoint (dict): What is about to be written.
-        """
+        """Add to a checkpoint who wrote it."""
         checkpoint['meta']['world_size'] = get_world_size()
         checkpoint['meta']['adaptations'] = adaptation_types(runner.model)
         samples_consumed = runner.message_hub.get_info('samples_consumed')
@@ -193,17 +176,7 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
-        """Save if this iteration, or one since the accumulation cycle began, asks for it.
-
-        Args:
-            runner (Runner): The run.
-            batch_idx (int): Index of the iteration.
-            data_batch (dict | None): Its batch.
-            outputs (dict | None): Its losses.
-
-        Raises:
-            CheckpointWriteError: On all processes, if the main one could not write.
-        """
+        """Save if this iteration, or one since the accumulation cycle began, asks for it."""
         self._waiting |= self.every_n_train_iters(runner, self.interval, self.save_begin)
         self._waiting |= self.save_last and self.is_last_train_iter(runner)
         if self._waiting and at_end_of_accumulation(runner.optim_wrapper):
@@ -212,16 +185,7 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
             self.save(runner, runner.iter + 1)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Keep the best weights, and write the validation's outcome into the checkpoint of its iteration.
-
-        Args:
-            runner (Runner): The run.
-            metrics (dict[str, float] | None): Its scores.
-
-        Raises:
-            KeyError: If a score of ``save_best`` is not among them.
-            CheckpointWriteError: On all processes, if the main one could not write.
-        """
+        """Keep the best weights, and write the validation's outcome into the checkpoint of its iteration."""
         if self.out_dir is None:
             return
         record_validation(runner)
@@ -231,14 +195,7 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
         self._remove(runner, surpassed)
 
     def after_train(self, runner: Runner) -> None:
-        """Save a run that a hook has ended before its time, and publish.
-
-        Args:
-            runner (Runner): The run.
-
-        Raises:
-            CheckpointWriteError: On all processes, if the main one could not write.
-        """
+        """Save a run that a hook has ended before its time, and publish."""
         if self.save_last and self.saved_step != runner.iter:
             self._save_where_it_ends(runner)
         # of mmengine's, with the names that it gives
@@ -264,7 +221,6 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
         Called on all processes: the main one writes, the others wait for it.
 
         Args:
-            runner (Runner): The run.
             step (int): Iterations trained.
             temporary (bool): Whether the next checkpoint makes this one superfluous.
 
@@ -294,18 +250,7 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
         hub.update_info('superseded_checkpoints', [name] if name in superseded else [])
 
     def _save_best(self, runner: Runner, metrics: dict[str, float]) -> list[str]:
-        """Keep the weights of the best scores.
-
-        Args:
-            runner (Runner): The run.
-            metrics (dict[str, float]): Its scores.
-
-        Returns:
-            list[str]: Names of the weights that they surpass.
-
-        Raises:
-            KeyError: If a score is missing.
-        """
+        """Keep the weights of the best scores, and return the names of those that they surpass."""
         hub = runner.message_hub
         surpassed = []
         if self.save_best == ['auto'] and metrics:
@@ -329,17 +274,7 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
         return surpassed
 
     def _write(self, runner: Runner, name: str, step: int, weights_only: bool) -> None:
-        """Write one file, on the main process, and let all processes know how it went.
-
-        Args:
-            runner (Runner): The run.
-            name (str): The file.
-            step (int): Iterations trained.
-            weights_only (bool): Whether to leave out what only resuming needs.
-
-        Raises:
-            CheckpointWriteError: On all processes, if it could not be written.
-        """
+        """Write one file, on the main process, and let all processes know how it went."""
         path = os.path.join(self.out_dir, name)
         failure: list[str | None] = [None]
         cause = None
@@ -367,15 +302,7 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
             raise CheckpointWriteError(failure[0]) from cause
 
     def _explain(self, path: str, error: Exception) -> str:
-        """Say what became of the checkpoints when one could not be written.
-
-        Args:
-            path (str): The one.
-            error (Exception): Why.
-
-        Returns:
-            str: One line.
-        """
+        """Say what became of the checkpoints when one could not be written."""
         advice = 'Remove the cause'
         if isinstance(error, NonFiniteStateError):
             advice = (
@@ -402,12 +329,7 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
         return f'Cannot write checkpoint {path} ({error}). {intact}. {advice}, then go on with --resume auto.'
 
     def _remove(self, runner: Runner, names: list[str]) -> None:
-        """Remove checkpoints that newer ones replace.
-
-        Args:
-            runner (Runner): The run.
-            names (list[str]): Their names, which may come from a checkpoint: only our own kind is touched.
-        """
+        """Remove checkpoints that newer ones replace; names may come from a checkpoint: only our own kind is touched."""
         if not is_main_process():
             return
         for name in names:

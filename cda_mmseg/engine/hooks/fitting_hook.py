@@ -19,12 +19,7 @@ class FittingHook(Hook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare what was read with the model.
-
-        Raises:
-            UnreadableCheckpointError: If a weight that is needed is missing, superfluous or has another shape.
-            UnresumableCheckpointError: If the run to be resumed has trained other adaptations.
-        """
+        """Compare what was read with the model."""
         path = runner._load_from or runner.cfg.get('branch_from')
         fresh_parts: Collection[str] = ()
         if runner._resume:

@@ -32,45 +32,23 @@ class BoundedHistoryHook(Hook):
         self._lengths: dict[str, int | None] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Shorten what a checkpoint brought along.
-
-        Args:
-            runner (Runner): The run.
-        """
+        """Shorten what a checkpoint brought along."""
         self._shorten(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
-        """Shorten the histories.
-
-        Args:
-            runner (Runner): The run.
-            batch_idx (int): Index of the iteration.
-            data_batch (dict | None): Its batch.
-            outputs (dict | None): Its losses.
-        """
+        """Shorten the histories."""
         self._shorten(runner)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: list | None = None
     ) -> None:
-        """Shorten the histories.
-
-        Args:
-            runner (Runner): The run.
-            batch_idx (int): Index of the batch.
-            data_batch (dict | None): The batch.
-            outputs (list | None): Its predictions.
-        """
+        """Shorten the histories."""
         self._shorten(runner)
 
     def _shorten(self, runner: Runner) -> None:
-        """Limit all histories; each cuts itself at its next update.
-
-        Args:
-            runner (Runner): The run.
-        """
+        """Limit all histories; each cuts itself at its next update."""
         for key, history in runner.message_hub.log_scalars.items():
             if key not in self._lengths:
                 self._lengths[key] = self._needed_length(runner, key)
@@ -79,15 +57,7 @@ class BoundedHistoryHook(Hook):
                 history.max_length = length
 
     def _needed_length(self, runner: Runner, key: str) -> int | None:
-        """Work out how far back the log looks.
-
-        Args:
-            runner (Runner): The run.
-            key (str): Name of a scalar in the message hub, such as ``train/loss``.
-
-        Returns:
-            int | None: Number of values; None if back to the first.
-        """
+        """Work out how far back the log looks."""
         processor = runner.log_processor
         mode, _, name = key.partition('/')
         if mode == 'val' and runner.val_loop is not None:

@@ -67,12 +67,7 @@ class SignalWatcher:
         self._reader.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Take the place of the default handler, which would end the process.
-
-        Args:
-            number (int): The signal.
-            frame (FrameType | None): Where it arrived.
-        """
+        """Take the place of the default handler, which would end the process."""
         if self.received is None:
             self.received = signal.Signals(number)
 
@@ -93,21 +88,13 @@ class SignalWatcher:
                     self._exit('Second signal.')
 
     def _time_left(self) -> float | None:
-        """Tell how long to wait for the next event.
-
-        Returns:
-            float | None: Seconds; None for ever.
-        """
+        """Tell how long to wait for the next event."""
         if self._received_at is None or self.time_limit is None or not self._armed:
             return None
         return max(0.0, self._received_at + self.time_limit - time.monotonic())
 
     def _exit(self, reason: str) -> None:
-        """End the process here and now.
-
-        Args:
-            reason (str): Why.
-        """
+        """End the process here and now."""
         sys.stderr.write(f'{reason} Exiting without saving; the last checkpoint stands.\n')
         sys.stderr.flush()
         # the main thread may be stuck for good, so no orderly end is possible

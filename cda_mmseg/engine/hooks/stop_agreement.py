@@ -47,14 +47,7 @@ class StopAgreement:
         self._collect()
 
     def _collect(self) -> bool:
-        """Wait for the answer to the last question.
-
-        Returns:
-            bool: Whether any process wanted to stop.
-
-        Raises:
-            RuntimeError: If a process is gone.
-        """
+        """Wait for the answer to the last question."""
         if self._pending is None:
             return False
         work, wishes = self._pending

@@ -56,14 +56,7 @@ class StopHook(Hook):
         self._checkpoint_hook: AtomicCheckpointHook | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Begin to listen.
-
-        Args:
-            runner (Runner): The run.
-
-        Raises:
-            ValueError: If the run has no ``AtomicCheckpointHook``.
-        """
+        """Begin to listen."""
         savers = [hook for hook in runner.hooks if isinstance(hook, AtomicCheckpointHook)]
         if not savers:
             raise ValueError("StopHook saves through default_hooks.checkpoint: set its type to 'AtomicCheckpointHook'.")
@@ -77,18 +70,7 @@ class StopHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
-        """Stop if the processes have agreed to.
-
-        Args:
-            runner (Runner): The run.
-            batch_idx (int): Index of the iteration.
-            data_batch (dict | None): Its batch.
-            outputs (dict | None): Its losses.
-
-        Raises:
-            SystemExit: With code 75, after saving.
-            RuntimeError: If another process is gone.
-        """
+        """Stop if the processes have agreed to."""
         if at_end_of_accumulation(runner.optim_wrapper) and self._agreement.ask(self._signalled):
             self._stop(runner, runner.iter + 1)
 
@@ -98,15 +80,6 @@ class StopHook(Hook):
         """Stop if the processes have agreed to and nothing would be lost.
 
         Saving here is no option: hooks may have put other weights into the model for the validation.
-
-        Args:
-            runner (Runner): The run.
-            batch_idx (int): Index of the batch.
-            data_batch (dict | None): The batch.
-            outputs (list | None): Its predictions.
-
-        Raises:
-            SystemExit: With code 75, if the iteration's checkpoint is written.
         """
         # a resumed run repeats its validation before anybody listens
         if self._agreement is None or self._checkpoint_hook.saved_step != runner.iter:
@@ -126,11 +99,7 @@ class StopHook(Hook):
         return batch_idx < len(loader.dataset) // get_world_size() // (loader.batch_size or len(loader.dataset))
 
     def after_train(self, runner: Runner) -> None:
-        """Stop listening: the run is over.
-
-        Args:
-            runner (Runner): The run.
-        """
+        """Stop listening: the run is over."""
         self._agreement.close()
         if self._watcher is not None:
             self._watcher.close()
@@ -141,15 +110,7 @@ class StopHook(Hook):
         return self._watcher is not None and self._watcher.received is not None
 
     def _stop(self, runner: Runner, step: int) -> None:
-        """Save and exit; hooks that conclude a finished run are not called.
-
-        Args:
-            runner (Runner): The run.
-            step (int): Iterations trained.
-
-        Raises:
-            SystemExit: Always.
-        """
+        """Save and exit; hooks that conclude a finished run are not called."""
         if self._watcher is not None:
             self._watcher.disarm()
         if self._checkpoint_hook.saved_step != step:

@@ -94,7 +94,6 @@ def class_probabilities(pixels: np.ndarray, temperature: float, present: np.ndar
 
     Args:
         pixels (np.ndarray): Pixels per class, (C,).
-        temperature (float): The temperature.
         present (np.ndarray): Whether a class can be drawn, (C,), bool.
 
     Returns:

@@ -136,13 +136,7 @@ class EfficientNetLite0(BaseModule):
                 module.requires_grad_(False)
 
     def init_weights(self) -> None:
-        """Draw the weights, then load those that ``init_cfg`` names.
-
-        Raises:
-            FileNotFoundError: If a weight file does not exist.
-            CheckpointError: If a weight file is not installed, cannot be fetched or read, or is not one of this
-                network.
-        """
+        """Draw the weights, then load those that ``init_cfg`` names."""
         is_first_call = not self.is_init
         super().init_weights()
         if is_first_call:
@@ -171,14 +165,7 @@ class EfficientNetLite0(BaseModule):
         print_log(f'Loaded {len(loaded)} tensors of EfficientNet-Lite0 from {source}', logger='current')
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the feature maps.
-
-        Args:
-            x (Tensor): Normalised images, ``(N, 3, H, W)``.
-
-        Returns:
-            tuple[Tensor, ...]: The maps of ``out_indices``, shallowest first.
-        """
+        """Compute the feature maps."""
         maps = []
         for stage in range(self.out_indices[-1] + 1):
             if self.with_cp and torch.is_grad_enabled():

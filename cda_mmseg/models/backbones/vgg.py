@@ -153,12 +153,7 @@ class VGG(BaseModule):
                 layer.requires_grad_(False)
 
     def init_weights(self) -> None:
-        """Draw the weights, then load those that ``init_cfg`` names.
-
-        Raises:
-            FileNotFoundError: If a weight file does not exist.
-            CheckpointError: If a weight file cannot be fetched or read, or is not one of this network.
-        """
+        """Draw the weights, then load those that ``init_cfg`` names."""
         is_first_call = not self.is_init
         super().init_weights()
         if is_first_call:
@@ -186,14 +181,7 @@ class VGG(BaseModule):
             )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the feature maps.
-
-        Args:
-            x (Tensor): Normalised images, ``(N, 3, H, W)``.
-
-        Returns:
-            tuple[Tensor, ...]: The maps of ``out_indices``, shallowest first.
-        """
+        """Compute the feature maps."""
         maps = []
         for stage in range(self.out_indices[-1] + 1):
             if self.with_cp and torch.is_grad_enabled():

@@ -103,14 +103,7 @@ class FCN8sHead(BaseDecodeHead):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Compute the class scores.
-
-        Args:
-            inputs (Sequence[Tensor]): The backbone's maps.
-
-        Returns:
-            Tensor: Scores before the softmax, of the size of the shallowest map of ``in_index``.
-        """
+        """Compute the class scores."""
         maps = self._transform_inputs(inputs)
         *skips, deepest = [norm(one) for norm, one in zip(self.norms, maps, strict=True)]
         scores = self.cls_seg(deepest)

@@ -67,17 +67,7 @@ class PatchGANDiscriminator(BaseModule):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Compute the logits of all patches.
-
-        Args:
-            pictures (Tensor): ``(N, in_channels, H, W)`` in [-1, 1].
-
-        Returns:
-            Tensor: Logits, positive for real, ``(N, out_channels, H // 2 ** num_layers, W // 2 ** num_layers)``.
-
-        Raises:
-            ValueError: If the pictures are smaller than ``2 ** num_layers`` on a side.
-        """
+        """Compute the logits of all patches."""
         least = 2**self.num_layers
         if min(pictures.shape[-2:]) < least:
             raise ValueError(

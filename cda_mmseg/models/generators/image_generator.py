@@ -117,18 +117,7 @@ class ImageGenerator(BaseModule):
         self.to_picture = nn.Conv2d(widths[0], out_channels, kernel_size=3, padding=1)
 
     def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Rebuild the picture.
-
-        Args:
-            features (Sequence[Tensor]): The backbone's maps.
-            size (tuple[int, int]): Height and width of the picture.
-
-        Returns:
-            Tensor: The picture, ``(N, out_channels, *size)`` in [-1, 1].
-
-        Raises:
-            ValueError: If the maps are not those of ``in_index`` and ``in_channels``.
-        """
+        """Rebuild the picture."""
         *skips, x = self.embed(features)
         x = self.laterals[-1](x)
         for skip, lateral, fusion in reversed(list(zip(skips, self.laterals, self.fusions, strict=False))):

@@ -85,15 +85,7 @@ class ConservativeLoss(LevelLoss):
         self.may_start_cold = True  # WarmStartLoss knows better
 
     def value_and_slope(self, log_odds: Tensor, largest_weight: float = math.inf) -> tuple[Tensor, Tensor]:
-        """Compute CL, clamped if asked for, and the derivative in the chosen reading.
-
-        Args:
-            log_odds (Tensor): Log-odds against the labelled class, any shape, float32 or float64.
-            largest_weight (float): Bound of CL where it is a weight.
-
-        Returns:
-            tuple[Tensor, Tensor]: CL without λ, and the derivative with respect to ``log_odds``.
-        """
+        """Compute CL, clamped if asked for, and the derivative in the chosen reading."""
         bounded = log_odds.clamp(min=_LOWEST_LOG_ODDS)
         probability_of_others = torch.sigmoid(bounded)
         surprise = F.softplus(bounded, threshold=40)  # s = -ln p_t; the threshold keeps float64 exact

@@ -43,14 +43,7 @@ class SoftmaxFocalLoss(PixelLoss):
         self.gamma = check_number('SoftmaxFocalLoss', 'gamma', gamma, at_least=0)
 
     def value_and_slope(self, log_odds: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the focal loss, and its derivative.
-
-        Args:
-            log_odds (Tensor): Log-odds against the labelled class, any shape, float32 or float64.
-
-        Returns:
-            tuple[Tensor, Tensor]: The loss, and its derivative with respect to ``log_odds``.
-        """
+        """Compute the focal loss, and its derivative."""
         probability_of_others = torch.sigmoid(log_odds)
         surprise = F.softplus(log_odds, threshold=40)  # -ln p_t; the threshold keeps float64 exact
         factor = probability_of_others.pow(self.gamma).mul_(self.alpha)

@@ -36,16 +36,7 @@ class GANLoss(nn.Module):
         return 0.5 if self.gan_type == 'lsgan' else 0.0
 
     def forward(self, logits: Tensor, target_is_real: bool, for_discriminator: bool) -> Tensor:
-        """Compute the loss, in float32 also inside autocast.
-
-        Args:
-            logits (Tensor): The discriminator's output, any shape, unbounded; above ``decision_boundary`` means real.
-            target_is_real (bool): Whether the player that learns wants the answer real.
-            for_discriminator (bool): Whether that player is the discriminator. Only 'hinge' makes a difference.
-
-        Returns:
-            Tensor: The mean loss, a scalar.
-        """
+        """Compute the loss, in float32 also inside autocast."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.gan_type == 'hinge':
             signed = -logits if target_is_real else logits

@@ -74,14 +74,7 @@ class CubicLoss(PixelLoss):
         self.intersection = intersection
 
     def value_and_slope(self, log_odds: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the cubic without λ, and its derivative.
-
-        Args:
-            log_odds (Tensor): Log-odds against the labelled class, any shape, float32 or float64.
-
-        Returns:
-            tuple[Tensor, Tensor]: The loss, and its derivative with respect to ``log_odds``.
-        """
+        """Compute the cubic without λ, and its derivative."""
         return _cubic(log_odds, self.intersection)[1:]
 
     def extra_repr(self) -> str:
@@ -124,14 +117,7 @@ class PiecewiseCubicLoss(PixelLoss):
         self.intersection = check_number('PiecewiseCubicLoss', 'intersection', intersection, at_least=0, at_most=1)
 
     def value_and_slope(self, log_odds: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the piecewise cubic, and its derivative.
-
-        Args:
-            log_odds (Tensor): Log-odds against the labelled class, any shape, float32 or float64.
-
-        Returns:
-            tuple[Tensor, Tensor]: The loss, and its derivative with respect to ``log_odds``.
-        """
+        """Compute the piecewise cubic, and its derivative."""
         distance, value, slope = _cubic(log_odds, self.intersection)
         factor = torch.full_like(distance, self.beta).masked_fill_(distance < 0, self.alpha)
         return value.mul_(factor), slope.mul_(factor)

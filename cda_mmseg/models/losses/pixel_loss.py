@@ -129,25 +129,7 @@ class PixelLoss(nn.Module, ABC):
         reduction_override: str | None = None,
         ignore_index: int = 255,
     ) -> Tensor:
-        """Compute the loss of class scores.
-
-        Args:
-            cls_score (Tensor): Class scores before the softmax, (N, C, H, W) or (N, C, ...). One map is that of class 1
-                before the sigmoid, with class 0 for the rest (``out_channels=1``).
-            label (Tensor): Class of each pixel, (N, H, W) or (N, ...), integers in [0, C - 1] or ``ignore_index``.
-            weight (Tensor | None): Weight of each pixel, the label's shape. It does not enter the divisor of the mean.
-            avg_factor (float | Tensor | None): Divisor of the mean instead of the number of pixels. It is used as it
-                is, without class weights and without a reduction over processes.
-            reduction_override (str | None): 'none', 'mean' or 'sum' instead of the loss's own reduction.
-            ignore_index (int): Label of pixels to be left out. Defaults to 255.
-
-        Returns:
-            Tensor: The loss, a scalar, or the label's shape for reduction 'none'.
-
-        Raises:
-            ValueError: If shapes do not fit, a label on the CPU is no class, or ``avg_factor`` is used with a sum.
-            TypeError: If the label's type is not an integer type.
-        """
+        """Compute the loss of class scores."""
         owner = type(self).__name__
         reduction = self.reduction
         if reduction_override is not None:

@@ -90,22 +90,7 @@ class WarmStartLoss(nn.Module):
         reduction_override: str | None = None,
         ignore_index: int = 255,
     ) -> Tensor:
-        """Compute the loss in force.
-
-        Args:
-            cls_score (Tensor): Class scores before the softmax, (N, C, H, W).
-            label (Tensor): Class of each pixel, (N, H, W), int64 in [0, C - 1] or ``ignore_index``.
-            weight (Tensor | None): Weight of each pixel, (N, H, W).
-            avg_factor (float | Tensor | None): Divisor of the mean instead of the loss's own.
-            reduction_override (str | None): 'none', 'mean' or 'sum' instead of the loss's own reduction.
-            ignore_index (int): Label of pixels to be left out. Defaults to 255.
-
-        Returns:
-            Tensor: The loss.
-
-        Raises:
-            RuntimeError: If nobody has called :meth:`set_progress`.
-        """
+        """Compute the loss in force."""
         loss = self.in_force
         options = {'avg_factor': avg_factor, 'reduction_override': reduction_override}
         if avg_factor is None and (reduction_override or getattr(loss, 'reduction', None)) == 'mean':

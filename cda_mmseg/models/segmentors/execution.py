@@ -83,7 +83,6 @@ class Execution:
 
         Args:
             key (str): Its key in ``model``.
-            config (dict): Its config.
 
         Returns:
             dict: The config to build.

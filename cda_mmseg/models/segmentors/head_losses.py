@@ -40,7 +40,6 @@ def head_losses(
     than the loss. Heads with a ``loss_by_feat`` of their own are asked themselves.
 
     Args:
-        head (BaseDecodeHead): The head.
         scores (Tensor): Its output, (N, num_classes, h, w) for heads of the common kind.
         labels (Tensor): Labels (N, H, W), int64.
         weight (Tensor | None): Weight of each pixel's loss, (N, H, W). It does not enter the divisor of the mean.

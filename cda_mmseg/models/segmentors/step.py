@@ -136,7 +136,6 @@ class Step:
         """Back-propagate a player's terms without stepping it; call it outside :meth:`context`.
 
         Args:
-            player (str): The player.
             losses (Log): Its weighted terms; only those with 'loss' in their names count.
 
         Returns:
@@ -157,7 +156,6 @@ class Step:
         """Apply one player's update; call it outside :meth:`context`.
 
         Args:
-            player (str): The player.
             losses (Log): Its weighted terms; only those with 'loss' in their names count.
 
         Returns:

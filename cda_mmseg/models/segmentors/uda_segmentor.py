@@ -184,20 +184,7 @@ class UDASegmentor(EncoderDecoder):
     def train_step(
         self, data: dict, optim_wrapper: OptimWrapperDict, forwards: Mapping[str, nn.Module] | None = None
     ) -> dict[str, float]:
-        """Take one training step: every player is updated once.
-
-        Args:
-            data (dict): ``dict(source=..., target=...)``, each a batch as mmseg's loaders give it.
-            optim_wrapper (OptimWrapperDict): One optimizer wrapper per player.
-            forwards (Mapping[str, nn.Module] | None): Modules to call in the players' place, such as their DDP
-                wrappers; the players themselves by default.
-
-        Returns:
-            dict[str, float]: Values to log.
-
-        Raises:
-            TypeError: If the batch or the optimizer is that of another training loop.
-        """
+        """Take one training step: every player is updated once."""
         if 'source' not in data or not isinstance(optim_wrapper, OptimWrapperDict):
             raise TypeError(
                 f'{type(self).__name__} needs a batch per domain and an optimizer per player: set '

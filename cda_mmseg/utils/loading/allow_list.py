@@ -22,14 +22,7 @@ class _PlainHistoryBuffer(HistoryBuffer):
     """Rebuild a ``HistoryBuffer`` from a file without the methods that the file wants to give it."""
 
     def __setstate__(self, state: dict) -> None:
-        """Take over the numbers, then become an ordinary ``HistoryBuffer``.
-
-        Args:
-            state (dict): The pickled attributes.
-
-        Raises:
-            UnpicklingError: If they are not those of a ``HistoryBuffer``.
-        """
+        """Take over the numbers, then become an ordinary ``HistoryBuffer``."""
         try:
             values, counts, max_length = state['_log_history'], state['_count_history'], state['max_length']
             lengths = {np.asarray(values).shape, np.asarray(counts).shape}
@@ -42,28 +35,13 @@ class _PlainHistoryBuffer(HistoryBuffer):
 
 
 def _look_up_statistic(owner: Any, name: str) -> None:
-    """Stand in for ``getattr``: answer for the statistics of a ``HistoryBuffer``, and with nothing that can be called.
-
-    Args:
-        owner (Any): The object whose attribute the file asks for.
-        name (str): The attribute's name.
-
-    Raises:
-        UnpicklingError: If it is anything but a statistic of ``HistoryBuffer``.
-    """
+    """Stand in for ``getattr``: answer for the statistics of a ``HistoryBuffer``, with nothing that can be called."""
     if owner is not _PlainHistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
         raise UnpicklingError(f'getattr({owner!r}, {name!r})')
 
 
 def _registered_statistic(*arguments: Any) -> None:
-    """Stand in for a user's own statistic: a file may name it, as its pickle must, but not call it.
-
-    Args:
-        *arguments (Any): What the file would call it with.
-
-    Raises:
-        UnpicklingError: Always.
-    """
+    """Stand in for a user's own statistic: a file may name it, as its pickle must, but not call it."""
     raise UnpicklingError('a call of a registered statistic')
 
 

@@ -159,18 +159,7 @@ def _without_wrapper(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _published_address(name: str, addresses: dict[str, str]) -> str:
-    """Look up a published model.
-
-    Args:
-        name (str): ``scheme://model``.
-        addresses (dict): Address per model.
-
-    Returns:
-        str: Its address.
-
-    Raises:
-        CheckpointError: If no such model is published.
-    """
+    """Look up a published model."""
     model = name.split('://', 1)[1]
     if model not in addresses:
         raise CheckpointError(f'{name} is not a published model. Known ones: {", ".join(sorted(addresses))}.')
@@ -188,15 +177,7 @@ def _without_programs(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_code(path: str, error: Exception) -> None:
-    """Raise if a file could not be read because it wants to run something.
-
-    Args:
-        path (str): The file.
-        error (Exception): What reading it raised.
-
-    Raises:
-        UntrustedCheckpointError: If it names or calls anything beyond plain data.
-    """
+    """Raise if a file could not be read because it wants to run something."""
     try:
         wanted = code_in(path)
     except Exception:
@@ -214,13 +195,6 @@ def _refuse_code(path: str, error: Exception) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Shorten torch's long explanations to what was found in the file.
-
-    Args:
-        error (Exception): What reading raised.
-
-    Returns:
-        str: One line.
-    """
+    """Shorten torch's long explanations to what was found in the file."""
     text = str(error).split('WeightsUnpickler error: ')[-1].strip().splitlines()
     return f'{type(error).__name__}: {text[0]}' if text else type(error).__name__
