@@ -329,7 +329,7 @@ class AtomicCheckpointHook(FittingHook, CheckpointHook):
         return f'Cannot write checkpoint {path} ({error}). {intact}. {advice}, then go on with --resume auto.'
 
     def _remove(self, runner: Runner, names: list[str]) -> None:
-        """Remove checkpoints that newer ones replace; names may come from a checkpoint: only our own kind is touched."""
+        """Remove checkpoints that newer ones replace; of the names, which may come from a file, only our own."""
         if not is_main_process():
             return
         for name in names:
