@@ -4,7 +4,6 @@ import argparse
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +25,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--scale', type=float, default=1.0, help='factor of schedule and warm start (default: 1)')
     parser.add_argument('--readings', nargs='+', choices=READINGS, default=list(READINGS), help='of loss ablations')
     parser.add_argument('--validations', type=int, help="validations of a run (default: the config's)")
+    parser.add_argument('--jobs', type=int, default=1, help='runs at once (default: 1)')
     parser.add_argument('--out', type=Path, help='folder of the campaign (default: work_dirs/paper/<data>_x<scale>)')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='changes of config keys, for all runs'
@@ -39,18 +39,25 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Read the command line, then project, train, write."""
     arguments = parse_arguments()
+    # A scheduler's SIGTERM ends the campaign as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from cda_mmseg.explained_errors import explained_errors
 
-    with explained_errors():
-        produce(arguments)
+    try:
+        with explained_errors():
+            produce(arguments)
+    except KeyboardInterrupt:
+        print('Stopped; the runs under way have saved. The same command goes on from there.', file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
 
 
 def produce(arguments: argparse.Namespace) -> None:
     """Project, train, write, with errors as they are raised."""
+    from cda_mmseg.experiments import SweepStoppedError
+    from cda_mmseg.experiments.projection import format_duration
     from cda_mmseg.launch import read_options
-    from cda_mmseg.paper.campaign import Campaign, CampaignStopped, list_points
+    from cda_mmseg.paper.campaign import Campaign, list_points
     from cda_mmseg.paper.data_settings import find_setting
-    from cda_mmseg.paper.projection import format_duration
     from cda_mmseg.paper.results import write_results
     from cda_mmseg.paper.tables import FIGURE_1, TABLES
 
@@ -71,21 +78,15 @@ def produce(arguments: argparse.Namespace) -> None:
         missing = [point for point in points if not campaign.is_finished(point)]
         print(f'{len(points)} runs, {len(points) - len(missing)} of them finished, in {out}')
         if missing:
-            print(
-                f'Projected time of the other {len(missing)}: {format_duration(campaign.project(points))}', flush=True
-            )
+            projected = format_duration(campaign.project(points) / arguments.jobs)
+            print(f'Projected time of the other {len(missing)}: {projected}', flush=True)
         if arguments.project:
             return
-        # A scheduler's SIGTERM ends the campaign as Ctrl-C does.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        begin = time.monotonic()
         try:
-            for number, point in enumerate(campaign.run(points), start=1):
-                elapsed = format_duration(time.monotonic() - begin)
-                print(f'[{number}/{len(missing)}] {point} (after {elapsed})', flush=True)
-        except CampaignStopped as stop:
-            print(f'{stop} The same command goes on from there.', file=sys.stderr)
-            sys.exit(os.EX_TEMPFAIL)
+            campaign.run(points, arguments.jobs, threads=max(1, (os.cpu_count() or 1) // arguments.jobs))
+        except SweepStoppedError as stopped:
+            print(stopped, file=sys.stderr)
+            raise KeyboardInterrupt from None
     for file in write_results(campaign, arguments.what, arguments.seeds, arguments.readings, arguments.scale):
         print(file)
     for point, reason in campaign.failures.items():

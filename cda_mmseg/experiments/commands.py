@@ -18,9 +18,14 @@ class Commands(Protocol):
 
 
 class LocalCommands:
-    """Run each command as a process with one thread, which ends when this one is gone."""
+    """Run each command as a process, which ends when this one is gone.
 
-    def __init__(self) -> None:
+    Args:
+        threads: Threads of each on the CPU.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
         self._running: set[subprocess.Popen] = set()
 
     def run(self, command: Sequence[str], output: Path) -> int:
@@ -30,7 +35,7 @@ class LocalCommands:
                 [*command, '--stop-with-parent'],
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, 'OMP_NUM_THREADS': '1'},
+                env={**os.environ, 'OMP_NUM_THREADS': str(self._threads)},
             )
         self._running.add(child)
         try:

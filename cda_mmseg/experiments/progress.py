@@ -7,7 +7,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 
-from cda_mmseg.experiments.sweep import RESULT, Sweep
+from cda_mmseg.experiments.sweep import RESULT, Sweep, run_name
 
 
 class SweepProgress:
@@ -21,7 +21,7 @@ class SweepProgress:
     INTERVAL = 1.0
 
     def __init__(self, sweep: Sweep, out: Path) -> None:
-        self._folders = [out / arm.name / f'seed{seed}' for seed in sweep.seeds for arm in sweep.arms]
+        self._folders = [out / run_name(arm.name, seed) for seed in sweep.seeds for arm in sweep.arms]
         self._out = out
         self._bars: dict[Path, TaskID] = {}
         self._ended = threading.Event()

@@ -22,11 +22,29 @@ from cda_mmseg.visualization.run_log import read_run_log
 RESULT = 'result.json'
 COMMAND = 'command.txt'
 OUTPUT = 'output.txt'
-TRAIN_TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
+PACKAGE = Path(__file__).resolve().parents[1]
+# An installed wheel carries the tools inside the package.
+ROOT = PACKAGE.parent if (PACKAGE.parent / 'setup.py').is_file() else PACKAGE / '.mim'
+TRAIN_TOOL = ROOT / 'tools' / 'train.py'
 
 
 class SweepError(RuntimeError):
-    """Some runs of a sweep failed; the others went on."""
+    """Some runs of a sweep failed; the others went on.
+
+    Args:
+        failures: Why each did, by arm and seed.
+        runs: How many runs there are.
+    """
+
+    def __init__(self, failures: Mapping[tuple[str, int], str], runs: int) -> None:
+        reasons = sorted(f'{run_name(arm, seed)}: {reason}' for (arm, seed), reason in failures.items())
+        super().__init__(f'{len(failures)} of {runs} runs failed:\n' + '\n'.join(reasons))
+        self.failures = failures
+
+
+def run_name(arm: str, seed: int) -> str:
+    """Return the folder of a run below that of its sweep."""
+    return f'{arm}/seed{seed}'
 
 
 class SweepStoppedError(RuntimeError):
@@ -107,7 +125,8 @@ def run_sweep(
 ) -> None:
     """Train what is not finished yet, some runs at once.
 
-    A run is finished when its ``result.json`` is there: config, options, seed, commit, machine, seconds and all scores.
+    A run is finished when its ``result.json`` is there: config, options, seed, commit, machine, all scores, and its
+    seconds unless it was interrupted.
     The same call goes on after any interruption; a run that was under way resumes from its own checkpoint.
 
     Args:
@@ -124,7 +143,7 @@ def run_sweep(
         KeyboardInterrupt: Once the runs under way have saved, if there was one.
     """
     commands = commands or LocalCommands()
-    failed: list[str] = []
+    failures: dict[tuple[str, int], str] = {}
     stopped: list[str] = []
     with locked_folder(str(out), '--out'), ThreadPoolExecutor(jobs) as pool, _ended_on_interrupt(pool, commands):
         done: dict[tuple[str, int], Future] = {}
@@ -135,17 +154,19 @@ def run_sweep(
                 done[arm.name, seed] = pool.submit(
                     _train, arm, seed, out, parent, None if keep_weights else kept, commands
                 )
-        names = {future: f'{name}/seed{seed}' for (name, seed), future in done.items()}
-        for future in as_completed(names):
-            error = future.exception()
+        runs = {future: run for run, future in done.items()}
+        for future in as_completed(runs):
+            error, name = future.exception(), run_name(*runs[future])
             if error is None:
-                report(f'{names[future]}: {future.result()}')
-                continue
-            is_stop = isinstance(error, SweepStoppedError)
-            report(f'{names[future]}: {error}' if is_stop else f'{names[future]}: failed, {error}')
-            (stopped if is_stop else failed).append(f'{names[future]}: {error}')
-    if failed:
-        raise SweepError(f'{len(failed)} of {len(done)} runs failed:\n' + '\n'.join(sorted(failed)))
+                report(f'{name}: {future.result()}')
+            elif isinstance(error, SweepStoppedError):
+                report(f'{name}: {error}')
+                stopped.append(f'{name}: {error}')
+            else:
+                report(f'{name}: failed, {error}')
+                failures[runs[future]] = str(error)
+    if failures:
+        raise SweepError(failures, len(done))
     if stopped:
         raise SweepStoppedError(f'{len(stopped)} of {len(done)} runs were stopped:\n' + '\n'.join(sorted(stopped)))
 
@@ -163,13 +184,13 @@ def _ended_on_interrupt(pool: ThreadPoolExecutor, commands: Commands) -> Iterato
 
 def _train(arm: Arm, seed: int, out: Path, parent: Future | None, kept: set[int] | None, commands: Commands) -> str:
     """Train one run, keep its scores, and remove weights that nobody branches from; return a line."""
-    work_dir = out / arm.name / f'seed{seed}'
+    work_dir = out / run_name(arm.name, seed)
     if (work_dir / RESULT).is_file():
         return 'finished before'
     command = [sys.executable, str(TRAIN_TOOL), str(arm.config), '--work-dir', str(work_dir), '--seed', str(seed)]
     command += ['--resume']
     if arm.branch_from is not None:
-        start = out / arm.branch_from[0] / f'seed{seed}' / f'iter_{arm.branch_from[1]}.pth'
+        start = out / run_name(arm.branch_from[0], seed) / f'iter_{arm.branch_from[1]}.pth'
         while not start.is_file() and wait([parent], timeout=1).not_done:
             pass
         if not start.is_file():
@@ -182,6 +203,7 @@ def _train(arm: Arm, seed: int, out: Path, parent: Future | None, kept: set[int]
         command += ['--cfg-options', *arm.options]
     work_dir.mkdir(parents=True, exist_ok=True)
     (work_dir / COMMAND).write_text(shlex.join(command) + '\n')
+    is_resumed = any(work_dir.glob('iter_*.pth'))
     begin = time.monotonic()
     code = commands.run(command, work_dir / OUTPUT)
     if code == os.EX_TEMPFAIL:
@@ -189,14 +211,14 @@ def _train(arm: Arm, seed: int, out: Path, parent: Future | None, kept: set[int]
     if code:
         raise RuntimeError(f'exit code {code}, see {work_dir / OUTPUT}')
     seconds = round(time.monotonic() - begin)
-    _write_result(arm, seed, work_dir, seconds)
+    _write_result(arm, seed, work_dir, None if is_resumed else seconds)
     for path in work_dir.glob('*.pth'):
         if kept is not None and path.name not in {f'iter_{iteration}.pth' for iteration in kept}:
             path.unlink()
     return f'finished in {seconds} s'
 
 
-def _write_result(arm: Arm, seed: int, work_dir: Path, seconds: int) -> None:
+def _write_result(arm: Arm, seed: int, work_dir: Path, seconds: int | None) -> None:
     log = read_run_log(work_dir)
     scores = {
         name: dict(zip(map(int, s.steps), map(float, s.values), strict=True)) for name, s in log.validation.items()

@@ -1,33 +1,25 @@
-"""Run the experiments of tables one after another, so that nothing finished is repeated and nothing begun is lost."""
+"""Run the experiments of tables as a sweep, so that nothing finished is repeated and nothing begun is lost."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 from mmengine.config import Config
 
+from cda_mmseg.experiments import Arm, LocalCommands, Sweep, SweepError, SweepProgress, run_sweep
+from cda_mmseg.experiments.projection import count_validation_images, measure_speed
+from cda_mmseg.experiments.sweep import RESULT, TRAIN_TOOL, run_name
 from cda_mmseg.paper.composition import compose_config, main_losses, warm_start_end
 from cda_mmseg.paper.data_settings import DataSetting
-from cda_mmseg.paper.experiments import Experiment, gan_ce
+from cda_mmseg.paper.experiments import READINGS, Experiment, gan_ce
 from cda_mmseg.paper.gradient_sizes import GradientSizes, measure_gradient_sizes
-from cda_mmseg.paper.projection import Speed, count_validation_images, measure_speed
 from cda_mmseg.visualization.run_log import RunLog, read_run_log
-
-MARKER = 'finished.json'
 
 
 class CampaignError(RuntimeError):
     """The campaign cannot go on as asked; the message says what to do."""
-
-
-class CampaignStopped(Exception):
-    """The campaign was asked to stop; the run that was under way is saved."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ def list_points(experiments: Iterable[Experiment], seeds: Sequence[int]) -> list
 class Campaign:
     """Training runs of one data setting and one length, in one folder.
 
-    ``configs/<pair>/<experiment>.py`` are their configs, ``runs/<pair>/<experiment>/seed_<n>`` their work directories,
+    ``configs/<pair>/<experiment>.py`` are their configs, ``runs/<pair>/<experiment>/seed<n>`` their work directories,
     ``gradients/<pair>.json`` the gradient sizes at the end of the warm start, and ``probes`` what projections are made
     from. Experiments that several tables share are run once.
 
@@ -116,47 +108,21 @@ class Campaign:
         self.options = dict(options or {})
         self.failures: dict[Point, str] = {}
 
-    @property
-    def train_tool(self) -> Path:
-        """Path: The tool that trains one config."""
-        return self.root / 'tools' / 'train.py'
-
     def work_dir(self, point: Point) -> Path:
-        """Return the folder of a run.
-
-        Args:
-            point (Point): The run.
-
-        Returns:
-            Path: Its ``work_dir``.
-        """
-        return self.out / 'runs' / point.experiment.folder / f'seed_{point.seed}'
+        """Return the folder of a run."""
+        return self.out / 'runs' / run_name(point.experiment.folder, point.seed)
 
     def is_finished(self, point: Point) -> bool:
-        """Tell whether a run needs no more training.
-
-        Args:
-            point (Point): The run.
-
-        Returns:
-            bool: Whether it came to its end.
-        """
-        return (self.work_dir(point) / MARKER).is_file()
+        """Tell whether a run needs no more training."""
+        return (self.work_dir(point) / RESULT).is_file()
 
     def result(self, point: Point) -> PointResult | None:
-        """Read a finished run.
-
-        Args:
-            point (Point): The run.
-
-        Returns:
-            PointResult | None: What it logged; None if it is not finished.
-        """
+        """Read a finished run; None if it is not finished."""
         if not self.is_finished(point):
             return None
         folder = self.work_dir(point)
-        marker = json.loads((folder / MARKER).read_text(encoding='utf-8'))
-        return PointResult(point, folder, read_run_log(folder, str(point)), marker['seconds'])
+        outcome = json.loads((folder / RESULT).read_text(encoding='utf-8'))
+        return PointResult(point, folder, read_run_log(folder, str(point)), outcome['seconds'])
 
     def compose(self, experiment: Experiment) -> Config:
         """Compose an experiment's config for this campaign.
@@ -213,7 +179,7 @@ class Campaign:
         if path.is_file():
             return GradientSizes.load(path)
         baseline = gan_ce(pair)
-        runs = sorted((self.out / 'runs' / baseline.folder).glob(f'seed_*/{MARKER}'))
+        runs = sorted((self.out / 'runs' / baseline.folder).glob(f'seed*/{RESULT}'))
         if not runs:
             return None
         config = self.compose(baseline)
@@ -244,71 +210,55 @@ class Campaign:
             total += seconds[kind]
         return total
 
-    def run(self, points: Sequence[Point]) -> Iterator[Point]:
-        """Train the missing runs one after another.
+    def run(self, points: Sequence[Point], jobs: int = 1, threads: int = 1) -> None:
+        """Train the missing runs, and note those that fail in ``failures``.
 
-        A run that fails is noted in ``failures``, and the next one is begun.
+        What is compared with the gradients of GAN + CE is trained after it.
 
         Args:
-            points (Sequence[Point]): The runs.
-
-        Yields:
-            Point: Each run before it begins.
+            points (Sequence[Point]): The runs, as :func:`list_points` orders them.
+            jobs (int): Runs at once.
+            threads (int): Threads of each on the CPU.
 
         Raises:
             CampaignError: If there are runs of these experiments with other configs; before any training.
-            CampaignStopped: If the process was asked to stop.
+            SweepStoppedError: If a run was stopped by a signal.
+            KeyboardInterrupt: Once the runs under way have saved, if there was one.
         """
-        self._check_configs(points)
-        for point in points:
-            if self.is_finished(point):
-                continue
-            yield point
-            self._train(point)
+        configs = {
+            experiment.folder: self.write_config(experiment)
+            for experiment in dict.fromkeys(point.experiment for point in points)
+            if experiment.reading == 'paper' or self._sizes_file(experiment.pair).is_file()
+        }
+        for reading in READINGS:
+            of_reading = [point for point in points if point.experiment.reading == reading]
+            arms: dict[str, Arm] = {}
+            for point in of_reading:
+                experiment = point.experiment
+                if reading == 'equal-ratio' and self.gradient_sizes(experiment.pair) is None:
+                    self.failures[point] = 'GAN + CE, whose gradients it is compared with, has no finished run'
+                    continue
+                if experiment.folder not in configs:
+                    configs[experiment.folder] = self.write_config(experiment)
+                arms[experiment.folder] = Arm(experiment.folder, configs[experiment.folder])
+            if arms:
+                self._train(arms, of_reading, jobs, threads)
 
-    def _train(self, point: Point) -> None:
-        """Train one run in a process of its own, or go on with it."""
-        if point.experiment.reading == 'equal-ratio' and self.gradient_sizes(point.experiment.pair) is None:
-            self.failures[point] = 'GAN + CE, whose gradients it is compared with, has no finished run'
-            return
-        config = self.write_config(point.experiment)
-        folder = self.work_dir(point)
-        folder.mkdir(parents=True, exist_ok=True)
-        begun_before = any(folder.glob('iter_*.pth'))
-        command = [sys.executable, str(self.train_tool), str(config), '--work-dir', str(folder)]
-        command += ['--seed', str(point.seed), '--resume', 'auto']
-        begin = time.monotonic()
-        with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-            try:
-                code = process.wait()
-            except KeyboardInterrupt:
-                process.terminate()
-                process.wait()
-                raise CampaignStopped(f'Stopped during {point}.') from None
-        if code == os.EX_TEMPFAIL:
-            raise CampaignStopped(f'Stopped during {point}.')
-        if code != 0:
-            self.failures[point] = f'exit code {code}, see {output.name}'
-            return
-        self.failures.pop(point, None)
-        seconds = None if begun_before else round(time.monotonic() - begin, 1)
-        temporary = folder / f'{MARKER}.tmp'
-        temporary.write_text(json.dumps({'seconds': seconds}) + '\n', encoding='utf-8')
-        temporary.replace(folder / MARKER)
-
-    def _check_configs(self, points: Sequence[Point]) -> None:
-        """Refuse to go on with runs of other configs, finished ones included."""
-        for experiment in {point.experiment.folder: point.experiment for point in points}.values():
-            known = experiment.reading == 'paper' or self._sizes_file(experiment.pair).is_file()
-            if known and self._has_runs(experiment):
-                self.write_config(experiment)
+    def _train(self, arms: Mapping[str, Arm], points: Sequence[Point], jobs: int, threads: int) -> None:
+        out = self.out / 'runs'
+        sweep = Sweep(tuple(arms.values()), tuple(dict.fromkeys(point.seed for point in points)))
+        try:
+            with SweepProgress(sweep, out) as progress:
+                run_sweep(sweep, out, jobs, keep_weights=True, report=progress.print, commands=LocalCommands(threads))
+        except SweepError as error:
+            by_run = {(point.experiment.folder, point.seed): point for point in points}
+            self.failures |= {by_run[run]: reason for run, reason in error.failures.items()}
 
     def _sizes_file(self, pair: str) -> Path:
         return self.out / 'gradients' / f'{pair}.json'
 
     def _has_runs(self, experiment: Experiment) -> bool:
-        return any((self.out / 'runs' / experiment.folder).glob('seed_*/*'))
+        return any((self.out / 'runs' / experiment.folder).glob('seed*/*'))
 
     def _seconds_of_kind(self, experiment: Experiment, points: Sequence[Point]) -> float:
         """Project one run: the mean of finished ones of its kind, or from a probe."""
@@ -322,7 +272,5 @@ class Campaign:
         if finished:
             return mean(finished)
         config = self.compose(gan_ce(experiment.pair) if experiment.adversarial else experiment)
-        speed: Speed = measure_speed(
-            config, self.train_tool, self.out / 'probes' / f'{experiment.pair}_{experiment.kind}'
-        )
+        speed = measure_speed(config, TRAIN_TOOL, self.out / 'probes' / f'{experiment.pair}_{experiment.kind}')
         return speed.run_seconds(config, count_validation_images(config))
