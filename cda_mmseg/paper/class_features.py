@@ -10,9 +10,9 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from mmengine.utils import track_iter_progress
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import DATASETS
+from rich.progress import track
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
@@ -121,7 +121,7 @@ def gather_class_features(
     labeled: dict[str, bool] = {}
     for domain in DOMAINS:
         part, chosen = _choose(dataset, domain, images, seed)
-        for item in track_iter_progress((map(part.__getitem__, chosen), len(chosen))):
+        for item in track(map(part.__getitem__, chosen), f'Images of the {domain}', len(chosen)):
             number = len(set(image))
             scores = _class_scores(model, item)
             labeled[domain] = 'gt_sem_seg' in item['data_samples']

@@ -10,7 +10,7 @@ from typing import IO
 import torch.utils.data
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from mmengine.utils import ProgressBar
+from rich.progress import track
 
 from cda_mmseg.utils.atomic_file import INCOMPLETE, replaced_when_complete
 
@@ -145,21 +145,17 @@ def _write(pairs: Pairs, file: IO[bytes], workers: int) -> list[str]:
         multiprocessing_context='spawn' if workers else None,
     )
     problems: list[str] = []
-    progress = ProgressBar(len(pairs))
     try:
-        for result in loader:
+        for result in track(loader, 'Preparing pairs', len(pairs)):
             if result.stop:
                 raise OSError(f'{result.problem}. Repair this and give the same command again: it goes on.')
             if result.problem:
                 problems.append(result.problem)
             add_files(file, result.entries)
-            progress.update()
     except RuntimeError as error:
         if 'DataLoader worker' not in str(error):
             raise
         raise OSError(f'a process was killed ({error}); give the same command again: it goes on') from error
-    finally:
-        progress.file.write('\n')
     return problems
 
 

@@ -5,7 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from mmengine.utils import ProgressBar
+from rich.progress import track
 
 from .record import read_files, read_record
 
@@ -31,16 +31,10 @@ def verify(folder: str, workers: int = 1) -> list[str]:
         raise ValueError(
             f'{folder} was never finished ({len(files)} files so far); start the command that prepared it again'
         )
-    progress = ProgressBar(len(files))
-    problems = []
     # Threads: hashing and reading leave Python's lock alone.
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for problem in pool.map(partial(_check, folder), *zip(*files.items(), strict=True)):
-            if problem:
-                problems.append(problem)
-            progress.update()
-    progress.file.write('\n')
-    return sorted(problems)
+        found = pool.map(partial(_check, folder), *zip(*files.items(), strict=True))
+        return sorted(filter(None, track(found, 'Comparing files', len(files))))
 
 
 def _check(folder: str, path: str, entry: dict) -> str:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import cv2
 import numpy as np
-from mmengine.utils import ProgressBar
+from rich.progress import track
 
 from .encodings import (
     ACDC,
@@ -246,10 +246,8 @@ def _write_files(
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
     write = partial(_write_sample, root, pair, size, seed)
-    progress = ProgressBar(len(tasks))
-    for _ in _run(write, tasks, workers):
-        progress.update()
-    progress.file.write('\n')
+    for _ in track(_run(write, tasks, workers), 'Drawing pictures', len(tasks)):
+        pass
 
 
 def _run(write: partial, tasks: list[Task], workers: int) -> Iterator[None]:
