@@ -38,6 +38,7 @@ from cda_mmseg.utils.loading import (
     UntrustedCheckpointError,
     install_safe_loader,
 )
+from tests.config_text import plain_text
 from tests.tool_processes import ROOT, SMOKE
 
 WORLD = Path('data/worlds/smoke_gta2city')
@@ -266,11 +267,6 @@ def read_source(config: Config) -> None:
 def build_model(config: Config) -> None:
     init_default_scope('mmseg')
     MODELS.build(config.model)
-
-
-def plain_text(config: Config) -> str:
-    """Write a config without mmengine's formatter, which takes longer than everything else here."""
-    return '\n'.join(f'{key} = {value!r}' for key, value in config.to_dict().items())
 
 
 def run(config: Config) -> None:

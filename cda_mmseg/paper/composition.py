@@ -1,6 +1,5 @@
 """Compose the config of an experiment from a leaf, a method's loss and the length of the run."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cda_mmseg.paper.data_settings import DataSetting
 from cda_mmseg.paper.experiments import RIVALS, Experiment
 from cda_mmseg.paper.schedule import keep_warm_start, scale_schedule
 from cda_mmseg.paper.tables import TABLES
+from cda_mmseg.utils.progress import iteration_at
 
 WARM_FRACTION = 0.5
 """Share of the iterations after which GAN + CE is measured: the warm start of every other loss ends there."""
@@ -118,4 +118,4 @@ def warm_start_end(config: Config) -> int:
     Returns:
         int: The first iteration after them.
     """
-    return math.ceil(WARM_FRACTION * config.train_cfg.max_iters - 1e-6)
+    return iteration_at(WARM_FRACTION, config.train_cfg.max_iters)

@@ -1,5 +1,6 @@
 """Where a training run stands."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -21,3 +22,8 @@ class TrainingProgress:
     max_iters: int = 1
     seed: int = 0
     rank: int = 0
+
+
+def iteration_at(share: float, max_iters: int) -> int:
+    """Return the first iteration after a share of a run: .1 of 10 is 1, however it rounds."""
+    return math.ceil(share * max_iters - 1e-6)

@@ -1,6 +1,5 @@
 """Plot how scores and losses move during training."""
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle, product
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 from mmengine.config import Config
 from scipy.ndimage import uniform_filter1d
 
+from cda_mmseg.utils.progress import iteration_at
 from cda_mmseg.visualization.figures import COLORS, STYLE, new_figure
 from cda_mmseg.visualization.run_log import RunLog
 
@@ -180,8 +180,7 @@ def find_warm_start_end(config: Config) -> int | None:
         item = stack.pop()
         if isinstance(item, Mapping):
             if item.get('type') == 'WarmStartLoss':
-                # The same rounding as in WarmStartLoss.
-                return math.ceil(item.get('warm_fraction', 0.5) * config.train_cfg.max_iters - 1e-6)
+                return iteration_at(item.get('warm_fraction', 0.5), config.train_cfg.max_iters)
             stack.extend(item.values())
         elif isinstance(item, Sequence) and not isinstance(item, str):
             stack.extend(item)

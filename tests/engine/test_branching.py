@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 
 from cda_mmseg.engine import UDARunner, read_config
 from cda_mmseg.utils.loading.errors import UnresumableCheckpointError
-from tests.engine.test_loops import CONFIGS, differing, logged, state_of, train
+from tests.engine.real_runs import CONFIGS, differing, logged, state_of, train
 
 
 @pytest.fixture

@@ -1,30 +1,20 @@
 """What a run says of itself at its start, and settings that it would not follow."""
 
 import json
-import re
-from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from cda_mmseg.engine import read_config
-from tests.engine.test_loops import CONFIGS, state_of, train
-from tests.test_bad_input import plain_text
+from tests.config_text import plain_text
+from tests.engine.log_files import block_of, log_of
+from tests.engine.real_runs import CONFIGS, state_of, train
 
 
 @pytest.fixture
 def world(smoke_worlds, monkeypatch):
     monkeypatch.chdir(smoke_worlds)
     monkeypatch.setattr(Config, 'pretty_text', property(plain_text))
-
-
-def log_of(work_dir: Path) -> str:
-    return max(work_dir.glob('*/*.log'), key=str).read_text()
-
-
-def block_of(work_dir: Path) -> list[str]:
-    """The lines of the block, without their indent."""
-    return re.search(r'In force:\n((?:  .*\n)+)', log_of(work_dir))[1].replace('\n  ', '\n').strip().splitlines()
 
 
 def test_a_run_says_what_is_in_force(world, tmp_path):

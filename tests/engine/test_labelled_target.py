@@ -6,8 +6,8 @@ import pytest
 from mmengine.config import Config
 
 from cda_mmseg.engine import PositionSampler, compose, read_config
-from tests.engine.test_in_force import block_of
-from tests.engine.test_loops import CONFIGS, differing, state_of, train
+from tests.engine.log_files import block_of
+from tests.engine.real_runs import CONFIGS, differing, state_of, train
 
 UNSCORED = {'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None}
 

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from cda_mmseg import launch
 from cda_mmseg.engine import read_config
 from cda_mmseg.engine.unread_keys import unread_keys
-from tests.test_bad_input import plain_text
+from tests.config_text import plain_text
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SMOKE = CONFIGS / 'smoke' / 'cl_gta2city.py'

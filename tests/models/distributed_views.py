@@ -12,7 +12,7 @@ from torch import distributed
 
 from cda_mmseg.models import PlayerDistributedDataParallel
 from cda_mmseg.utils.progress import TrainingProgress
-from tests.models.adaptations.test_contract import config
+from tests.models.adaptations.contract_model import config
 from tests.models.distributed_training import share
 from tests.models.segmentors.tiny_model import SEED, build, make_data, optimizer_config
 

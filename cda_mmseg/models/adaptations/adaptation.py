@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -11,13 +10,13 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from cda_mmseg.models.losses.checks import check_number
+from cda_mmseg.utils.progress import TrainingProgress, iteration_at
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from cda_mmseg.models.segmentors.step import Step
     from cda_mmseg.models.segmentors.uda_segmentor import UDASegmentor
-    from cda_mmseg.utils.progress import TrainingProgress
 
 Log = dict[str, Tensor]
 """Scalars by name; those with 'loss' in their names are loss terms."""
@@ -117,7 +116,7 @@ class Adaptation(BaseModule):
     def iterations(self, max_iters: int) -> range:
         """Return the iterations during which the adaptation takes part in a run of this length."""
         # Without the small number .55 * 100 = 55.000000000000007 would begin at 56.
-        return range(*(math.ceil(share * max_iters - 1e-6) for share in (self.begin, self.end)))
+        return range(*(iteration_at(share, max_iters) for share in (self.begin, self.end)))
 
     def begun_for(self, progress: TrainingProgress) -> int:
         """Count the iterations since the adaptation began; 0 in its first."""

@@ -1,8 +1,5 @@
 """The warm start of Zhu et al., ECCV 2018, Section 4.2: another loss first, then the main one."""
 
-import math
-from typing import TYPE_CHECKING
-
 import torch
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
@@ -11,9 +8,7 @@ from torch import Tensor, nn
 from cda_mmseg.models.losses.checks import check_number
 from cda_mmseg.models.losses.conservative_loss import ConservativeLoss
 from cda_mmseg.models.losses.divisor import mean_divisor
-
-if TYPE_CHECKING:
-    from cda_mmseg.utils.progress import TrainingProgress
+from cda_mmseg.utils.progress import TrainingProgress, iteration_at
 
 
 @MODELS.register_module()
@@ -60,7 +55,7 @@ class WarmStartLoss(nn.Module):
     def warm_iterations(self, max_iters: int) -> int:
         """Return how many iterations of a run of this length use ``warm``."""
         # Without the small number .55 * 100 = 55.000000000000007 would give 56.
-        return math.ceil(self.warm_fraction * max_iters - 1e-6)
+        return iteration_at(self.warm_fraction, max_iters)
 
     @property
     def in_force(self) -> nn.Module:

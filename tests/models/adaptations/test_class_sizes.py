@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 from benchmarks.naive_methods import PlainClassSizes
 from cda_mmseg.models.adaptations.class_sizes import constrained, size_limits
 from tests.models.adaptations.plain_step import config, train, train_plainly
-from tests.models.segmentors.test_adversarial_uda import differences
 from tests.models.segmentors.tiny_model import build, double_precision
+from tests.models.segmentors.trained import differences
 
 init_default_scope('mmseg')
 SLACK = 2.0

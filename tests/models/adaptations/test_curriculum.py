@@ -21,8 +21,8 @@ from cda_mmseg.models.adaptations import label_estimates
 from cda_mmseg.models.adaptations.curriculum import landmark_loss
 from cda_mmseg.models.adaptations.label_estimates import Regression
 from tests.models.adaptations.plain_step import CLASSES, config, train, train_plainly
-from tests.models.segmentors.test_adversarial_uda import differences
 from tests.models.segmentors.tiny_model import build, double_precision, make_data
+from tests.models.segmentors.trained import differences
 
 init_default_scope('mmseg')
 COLOURS = np.array([[40, 40, 200], [200, 60, 40], [60, 180, 60], [120, 120, 120], [230, 230, 90]], np.uint8)

@@ -15,8 +15,8 @@ from cda_mmseg.models.adaptations import DomainConfusion, GradientReversal, Outp
 from cda_mmseg.models.adaptations.class_maps import self_information
 from cda_mmseg.utils.progress import TrainingProgress
 from tests.models.adaptations.plain_step import config, train, train_plainly
-from tests.models.segmentors.test_adversarial_uda import differences
 from tests.models.segmentors.tiny_model import build
+from tests.models.segmentors.trained import differences
 
 init_default_scope('mmseg')
 VANILLA = dict(type='GANLoss', gan_type='vanilla')

@@ -10,8 +10,8 @@ from mmengine.registry import init_default_scope
 from benchmarks.naive_methods import PlainFeatureDistance
 from tests.models.adaptations import plain_step
 from tests.models.adaptations.plain_step import config, train, train_plainly
-from tests.models.segmentors.test_adversarial_uda import differences
 from tests.models.segmentors.tiny_model import build, make_data
+from tests.models.segmentors.trained import differences
 
 init_default_scope('mmseg')
 SETTINGS = dict(type='FeatureDistance', weight=0.1, classes=(0, 3), min_share=0.75)

@@ -18,10 +18,10 @@ from cda_mmseg.models.adaptations.photometric import PhotometricJitter, blur
 from cda_mmseg.models.adaptations.self_training import draw_block_mask
 from cda_mmseg.models.losses import SoftmaxCrossEntropyLoss
 from cda_mmseg.utils.progress import TrainingProgress
+from tests.models.adaptations.contract_model import OF_THE_PAPER, config, train
 from tests.models.adaptations.plain_step import train_plainly
-from tests.models.adaptations.test_contract import OF_THE_PAPER, config, train
-from tests.models.segmentors.test_adversarial_uda import differences, part
 from tests.models.segmentors.tiny_model import MEAN, SEED, STD, build, make_data, model_config, optimizer_config
+from tests.models.segmentors.trained import differences, part
 
 init_default_scope('mmseg')
 JITTER = dict(strength=0.25)

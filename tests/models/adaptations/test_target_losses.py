@@ -10,8 +10,8 @@ from mmseg.registry import MODELS
 
 from benchmarks.naive_methods import PlainTargetLoss, image_wise, max_square, minent
 from tests.models.adaptations.plain_step import config, train, train_plainly
-from tests.models.segmentors.test_adversarial_uda import differences
 from tests.models.segmentors.tiny_model import build, double_precision
+from tests.models.segmentors.trained import differences
 
 init_default_scope('mmseg')
 

@@ -10,9 +10,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder, FCNHead
 from mmseg.registry import MODELS
-from torch.nn import functional as F
 
-from benchmarks.naive_step import NaiveStep
 from cda_mmseg.models.segmentors import (
     AdversarialUDASegmentor,
     NonFiniteLossError,
@@ -22,78 +20,16 @@ from cda_mmseg.models.segmentors import (
 from cda_mmseg.models.segmentors.execution import Execution
 from cda_mmseg.utils.progress import TrainingProgress
 from tests.models.segmentors.tiny_model import (
-    MEAN,
     SEED,
-    STD,
-    WEIGHTS,
     build,
     double_precision,
     make_data,
     model_config,
     optimizer_config,
 )
+from tests.models.segmentors.trained import FOREIGN, differences, part, train_naively, train_ours
 
 init_default_scope('mmseg')
-
-
-def train_ours(model, kind: str, iterations: int, batch_size: int = 1, accumulation: int = 1) -> list[dict]:
-    optimizers = build_optim_wrapper(model, optimizer_config(kind, accumulation))
-    optimizers.initialize_count_status(model, 0, iterations)
-    logs = []
-    for iteration in range(iterations):
-        model.set_progress(TrainingProgress(iteration, iterations, SEED, 0))
-        logs.append(model.train_step(make_data(iteration, batch_size), optimizers))
-    return logs
-
-
-def cross_entropy(logits, labels):
-    return F.cross_entropy(logits, labels, ignore_index=255, reduction='none').sum() / (labels != 255).sum().item()
-
-
-def train_naively(
-    model, kind: str, iterations: int, batch_size: int = 1, accumulation: int = 1, segmentation_loss=cross_entropy
-) -> None:
-    players = {
-        'encoder': [*model.backbone.parameters(), *model.decode_head.parameters()],
-        'generator': list(model.generator.parameters()),
-        'discriminator': list(model.discriminator.parameters()),
-    }
-    make = {
-        'SGD': lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
-        'Adam': lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
-    }[kind]
-    dtype = next(model.parameters()).dtype
-    mean, std = (torch.tensor(values, dtype=dtype).view(3, 1, 1) for values in (MEAN, STD))
-
-    step = NaiveStep(
-        model,
-        {name: make(parameters) for name, parameters in players.items()},
-        segmentation_loss,
-        mean,
-        std,
-        WEIGHTS['encoder_adversarial_weight'],
-        WEIGHTS['generator_adversarial_weight'],
-        WEIGHTS['reconstruction_weight'],
-        SEED,
-        accumulation,
-    )
-    for iteration in range(iterations):
-        data = make_data(iteration, batch_size)
-        images = {
-            domain: torch.stack([(image[[2, 1, 0]].to(dtype) - mean) / std for image in batch['inputs']])
-            for domain, batch in data.items()
-        }
-        labels = torch.cat([sample.gt_sem_seg.data for sample in data['source']['data_samples']])
-        step(iteration, images, labels)
-
-
-def differences(one, other) -> dict[str, float]:
-    theirs = dict(other.named_parameters())
-    return {
-        name: (value - theirs[name]).abs().max().item()
-        for name, value in one.named_parameters()
-        if not torch.equal(value, theirs[name])
-    }
 
 
 @pytest.mark.parametrize('kind', ['SGD', 'Adam'])
@@ -230,11 +166,6 @@ def test_players_without_a_loss_are_not_stepped(weights, moved):
     assert {part(name) for name in differences(before, model)} == moved
 
 
-def part(name: str) -> str:
-    """Name the part of the model that a weight belongs to."""
-    return name.removeprefix('adaptations.image_adversary.').split('.')[0]
-
-
 def test_source_only_equals_the_method_with_everything_switched_off():
     keys = ('encoder_adversarial_weight', 'generator_adversarial_weight', 'reconstruction_weight')
     method = build(model_config(**dict.fromkeys(keys, 0)))
@@ -348,46 +279,6 @@ def test_batch_norm_statistics_move_once_per_domain_source_first():
     torch.testing.assert_close(norm.running_mean, expected)
     source = model.data_preprocessor(make_data(0)['source'], training=True)['inputs']
     torch.testing.assert_close(seen[0], build(config).backbone.stem[0](source))
-
-
-FOREIGN = {
-    'resnet-aspp-aux': dict(
-        backbone=dict(type='ResNetV1c', depth=18, base_channels=8, stem_channels=8, norm_eval=True),
-        decode_head=dict(
-            type='ASPPHead', in_channels=64, in_index=3, channels=8, dilations=(1, 2), num_classes=5,
-            norm_cfg=dict(type='BN'),
-        ),
-        auxiliary_head=dict(type='FCNHead', in_channels=32, in_index=2, channels=8, num_convs=1, num_classes=5),
-        generator=dict(type='ImageGenerator', in_channels=[16, 32, 64], in_index=[1, 2, 3], base_channels=4),
-    ),
-    'segformer': dict(
-        backbone=dict(
-            type='MixVisionTransformer', embed_dims=8, num_heads=[1, 2, 2, 2], num_layers=[1, 1, 1, 1],
-            drop_path_rate=0.3,
-        ),
-        decode_head=dict(
-            type='SegformerHead', in_channels=[8, 16, 16, 16], in_index=[0, 1, 2, 3], channels=8, dropout_ratio=0.1,
-            num_classes=5, norm_cfg=dict(type='BN'),
-        ),
-    ),
-    'swin-uper': dict(
-        backbone=dict(type='SwinTransformer', embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 2), window_size=4),
-        decode_head=dict(
-            type='UPerHead', in_channels=[8, 16, 32, 64], in_index=[0, 1, 2, 3], channels=8, num_classes=5,
-            norm_cfg=dict(type='BN'),
-        ),
-    ),
-    'concatenated-maps': dict(
-        decode_head=dict(
-            type='FCNHead', in_channels=[16, 32, 16], in_index=[0, 1, 2], input_transform='resize_concat', channels=8,
-            num_classes=5,
-        ),
-    ),
-    'own-loss-head': dict(
-        decode_head=dict(type='DAHead', in_channels=16, in_index=2, channels=8, pam_channels=4, num_classes=5),
-        generator=dict(type='ImageGenerator', in_channels=[16, 32, 16], in_index=[0, 1, 2], base_channels=4),
-    ),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize('batch_size', [1, 2])

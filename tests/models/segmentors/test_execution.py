@@ -10,8 +10,8 @@ from torch import nn
 
 from benchmarks.measuring import peak_memory
 from cda_mmseg.utils.progress import TrainingProgress
-from tests.models.segmentors.test_adversarial_uda import cross_entropy, differences, train_naively, train_ours
 from tests.models.segmentors.tiny_model import SEED, build, double_precision, make_data, model_config, optimizer_config
+from tests.models.segmentors.trained import cross_entropy, differences, train_naively, train_ours
 
 init_default_scope('mmseg')
 
