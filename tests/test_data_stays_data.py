@@ -80,7 +80,7 @@ OURS = {
     'cda_mmseg/datasets/preparation/pairs.py': {'import steps.load'},
     'cda_mmseg/datasets/transforms/image_files.py': {'exif.load'},
     'cda_mmseg/environment.py': {'importlib.import_module'},
-    'cda_mmseg/paper/campaign.py': {'GradientSizes.load'},
+    'cda_mmseg/paper/paper_sweep.py': {'GradientSizes.load'},
 }
 
 

@@ -26,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--readings', nargs='+', choices=READINGS, default=list(READINGS), help='of loss ablations')
     parser.add_argument('--validations', type=int, help="validations of a run (default: the config's)")
     parser.add_argument('--jobs', type=int, default=1, help='runs at once (default: 1)')
-    parser.add_argument('--out', type=Path, help='folder of the campaign (default: work_dirs/paper/<data>_x<scale>)')
+    parser.add_argument('--out', type=Path, help='folder of the sweep (default: work_dirs/paper/<data>_x<scale>)')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='changes of config keys, for all runs'
     )
@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Read the command line, then project, train, write."""
     arguments = parse_arguments()
-    # A scheduler's SIGTERM ends the campaign as Ctrl-C does.
+    # A scheduler's SIGTERM ends the sweep as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from cda_mmseg.explained_errors import explained_errors
 
@@ -56,15 +56,15 @@ def produce(arguments: argparse.Namespace) -> None:
     from cda_mmseg.experiments import SweepStoppedError
     from cda_mmseg.experiments.projection import format_duration
     from cda_mmseg.launch import read_options
-    from cda_mmseg.paper.campaign import Campaign, list_points
     from cda_mmseg.paper.data_settings import find_setting
+    from cda_mmseg.paper.paper_sweep import PaperSweep, list_points
     from cda_mmseg.paper.results import write_results
     from cda_mmseg.paper.tables import FIGURE_1, TABLES
 
     options = read_options(arguments.cfg_options)
     setting = find_setting(arguments.data)
     out = arguments.out or Path('work_dirs') / 'paper' / f'{setting.name}_x{str(arguments.scale).removesuffix(".0")}'
-    campaign = Campaign(ROOT, out, setting, arguments.scale, arguments.validations, options or None)
+    sweep = PaperSweep(ROOT, out, setting, arguments.scale, arguments.validations, options or None)
     readings = tuple(reading for reading in READINGS if reading in arguments.readings)
     experiments = [
         experiment
@@ -75,23 +75,23 @@ def produce(arguments: argparse.Namespace) -> None:
     if not arguments.no_train:
         for pair in {point.experiment.pair for point in points}:
             setting.prepare(pair, workers=os.cpu_count() or 1)
-        missing = [point for point in points if not campaign.is_finished(point)]
+        missing = [point for point in points if not sweep.is_finished(point)]
         print(f'{len(points)} runs, {len(points) - len(missing)} of them finished, in {out}')
         if missing:
-            projected = format_duration(campaign.project(points) / arguments.jobs)
+            projected = format_duration(sweep.project(points) / arguments.jobs)
             print(f'Projected time of the other {len(missing)}: {projected}', flush=True)
         if arguments.project:
             return
         try:
-            campaign.run(points, arguments.jobs, threads=max(1, (os.cpu_count() or 1) // arguments.jobs))
+            sweep.run(points, arguments.jobs, threads=max(1, (os.cpu_count() or 1) // arguments.jobs))
         except SweepStoppedError as stopped:
             print(stopped, file=sys.stderr)
             raise KeyboardInterrupt from None
-    for file in write_results(campaign, arguments.what, arguments.seeds, arguments.readings, arguments.scale):
+    for file in write_results(sweep, arguments.what, arguments.seeds, arguments.readings, arguments.scale):
         print(file)
-    for point, reason in campaign.failures.items():
+    for point, reason in sweep.failures.items():
         print(f'Not finished: {point}: {reason}', file=sys.stderr)
-    sys.exit(1 if campaign.failures else 0)
+    sys.exit(1 if sweep.failures else 0)
 
 
 if __name__ == '__main__':

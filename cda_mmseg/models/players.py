@@ -115,7 +115,7 @@ class GeneratorPlayer(BaseModule):
 
 
 class DiscriminatorPlayer(BaseModule):
-    """D: judges patches of pictures, for each domain on its own.
+    """D: tells real patches of pictures from rebuilt ones, for each domain on its own.
 
     Args:
         network (dict): Config of the discriminator network; its ``out_channels`` is set here.
@@ -138,26 +138,26 @@ class DiscriminatorPlayer(BaseModule):
             self.networks = ModuleDict({name: MODELS.build({**network, 'out_channels': 1}) for name in DOMAINS})
 
     def network_of(self, domain: Domain) -> str:
-        """Name the network that judges for a domain."""
+        """Name the network of a domain."""
         return 'both' if self.sharing == 'shared' else domain
 
-    def judge(self, network: str, pictures: Tensor) -> Tensor:
+    def logits(self, network: str, pictures: Tensor) -> Tensor:
         """Run one network on pictures (N, 3, H, W) in [-1, 1]: all its logits, (N, 1 or 2, h, w)."""
         return self.networks[network](pictures)
 
-    def forward(self, judges: Sequence[Domain], pictures: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, domains: Sequence[Domain], pictures: Sequence[Tensor]) -> list[Tensor]:
         """Ask whether pictures are real ones of a domain; they go through one network as one batch."""
-        judge = _compiled(DiscriminatorPlayer.judge) if self.compiles else DiscriminatorPlayer.judge
+        compute = _compiled(DiscriminatorPlayer.logits) if self.compiles else DiscriminatorPlayer.logits
         joint = torch.cat(list(pictures)) if len(pictures) > 1 else pictures[0]
-        parts = judge(self, self.network_of(judges[0]), joint).split([len(batch) for batch in pictures])
+        parts = compute(self, self.network_of(domains[0]), joint).split([len(batch) for batch in pictures])
         if self.sharing == 'per_domain':
             return list(parts)
-        channels = [DOMAINS.index(domain) for domain in judges]
+        channels = [DOMAINS.index(domain) for domain in domains]
         return [part[:, channel : channel + 1] for part, channel in zip(parts, channels, strict=True)]
 
 
 class MapDiscriminatorPlayer(BaseModule):
-    """D of maps: judges which domain a map of the segmentation network belongs to.
+    """D of maps: tells which domain a map of the segmentation network belongs to.
 
     Args:
         network (dict): Config of the discriminator network.
@@ -169,11 +169,11 @@ class MapDiscriminatorPlayer(BaseModule):
         self.compiles = compile
         self.network = MODELS.build(network)
 
-    def judge(self, maps: Tensor) -> Tensor:
+    def logits(self, maps: Tensor) -> Tensor:
         """Compute the logits (N, 1, h, w) of maps (N, C, H, W)."""
         return self.network(maps)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Judge as :meth:`judge` does; high logits mean 'target'."""
-        judge = _compiled(MapDiscriminatorPlayer.judge) if self.compiles else MapDiscriminatorPlayer.judge
-        return judge(self, maps)
+        """Score maps as :meth:`logits` does; high logits mean 'target'."""
+        compute = _compiled(MapDiscriminatorPlayer.logits) if self.compiles else MapDiscriminatorPlayer.logits
+        return compute(self, maps)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from prettytable import PrettyTable
 
-from cda_mmseg.paper.campaign import PointResult
 from cda_mmseg.paper.data_settings import DataSetting
 from cda_mmseg.paper.experiments import PAIR_TITLES, Experiment, Reading
 from cda_mmseg.paper.gradient_sizes import GradientSizes
+from cda_mmseg.paper.paper_sweep import PointResult
 from cda_mmseg.paper.statistics import MISSING, gains, summarize
 from cda_mmseg.paper.tables import Row, Table
 

@@ -1,13 +1,13 @@
-"""Write tables and figures from what is finished of a campaign."""
+"""Write tables and figures from what is finished of a sweep."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cda_mmseg.paper.campaign import Campaign, list_points
 from cda_mmseg.paper.composition import warm_start_end
 from cda_mmseg.paper.experiments import READINGS, Reading
 from cda_mmseg.paper.measured_table import measure_table
+from cda_mmseg.paper.paper_sweep import PaperSweep, list_points
 from cda_mmseg.paper.table_files import write_table
 from cda_mmseg.paper.tables import FIGURE_1, TABLES
 from cda_mmseg.visualization.curves import plot_domain_curves
@@ -17,12 +17,12 @@ FIGURE_1_TITLES = {'source_only': 'source-only', 'gan_ce': 'GAN + CE', 'gan_cl':
 
 
 def write_results(
-    campaign: Campaign, what: Sequence[str], seeds: Sequence[int], readings: Sequence[Reading], scale: float
+    sweep: PaperSweep, what: Sequence[str], seeds: Sequence[int], readings: Sequence[Reading], scale: float
 ) -> list[Path]:
     """Write tables and figures from what is finished.
 
     Args:
-        campaign: The runs.
+        sweep: The runs.
         what: Names of tables, and 'fig1'.
         seeds: Seeds of every experiment.
         readings: Readings of the paper that loss ablations are made under.
@@ -33,7 +33,7 @@ def write_results(
     """
     readings = tuple(reading for reading in READINGS if reading in readings)
     notes = [f'Scale of the schedule: {scale:g}.']
-    notes += [f'Not finished: {point} ({reason}).' for point, reason in campaign.failures.items()]
+    notes += [f'Not finished: {point} ({reason}).' for point, reason in sweep.failures.items()]
     files: list[Path] = []
     for name in (name for name in TABLES if name in what):
         table = TABLES[name]
@@ -41,32 +41,30 @@ def write_results(
             experiment.folder: {
                 point.seed: result
                 for point in list_points([experiment], seeds)
-                if (result := campaign.result(point)) is not None
+                if (result := sweep.result(point)) is not None
             }
             for experiment in table.experiments(readings)
         }
-        sizes = campaign.gradient_sizes(table.pair) if len(table.readings) > 1 else None
-        measured = measure_table(table, campaign.setting, results, readings, sizes, notes)
-        files += write_table(measured, campaign.out / name)
+        sizes = sweep.gradient_sizes(table.pair) if len(table.readings) > 1 else None
+        measured = measure_table(table, sweep.setting, results, readings, sizes, notes)
+        files += write_table(measured, sweep.out / name)
     if 'fig1' in what:
-        files += draw_figure_1(campaign, seeds)
+        files += draw_figure_1(sweep, seeds)
     return files
 
 
-def draw_figure_1(campaign: Campaign, seeds: Sequence[int]) -> list[Path]:
+def draw_figure_1(sweep: PaperSweep, seeds: Sequence[int]) -> list[Path]:
     """Draw the scores on both domains during training, one figure per seed."""
     files: list[Path] = []
     for seed in seeds:
         points = list_points(FIGURE_1, [seed])
         logs = []
         for point in points:
-            result = campaign.result(point)
+            result = sweep.result(point)
             if result is not None:
                 logs.append(replace(result.log, name=FIGURE_1_TITLES[point.experiment.name]))
         if logs:
-            end = warm_start_end(campaign.compose(FIGURE_1[0]))
-            title = f'{campaign.setting.title}, seed {seed}'
-            files += save_figure(
-                plot_domain_curves(logs, warm_start_end=end, title=title), campaign.out / f'fig1_{seed}'
-            )
+            end = warm_start_end(sweep.compose(FIGURE_1[0]))
+            title = f'{sweep.setting.title}, seed {seed}'
+            files += save_figure(plot_domain_curves(logs, warm_start_end=end, title=title), sweep.out / f'fig1_{seed}')
     return files

@@ -59,15 +59,15 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 def test_a_busy_machine_is_refused(tmp_path, monkeypatch, capsys):
-    load = os.getloadavg()[0]
-    monkeypatch.setattr(measuring, 'BUSY_LOAD', load - 1e-9 if load else -1.0)
+    monkeypatch.setattr(os, 'getloadavg', lambda: (2.0, 0.0, 0.0))
+    monkeypatch.setattr(measuring, 'BUSY_LOAD', 1.9)
     with pytest.raises(SystemExit) as ending:
         program.main(['--out', str(tmp_path)])
     assert ending.value.code == 1
     assert re.fullmatch(r'The machine is busy \(load .*\): no table\. Try again later\.\n', capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
     # A quiet one is not.
-    monkeypatch.setattr(measuring, 'BUSY_LOAD', load + 100)
+    monkeypatch.setattr(measuring, 'BUSY_LOAD', 2.1)
     assert measuring.busy() is None
 
 
@@ -93,7 +93,7 @@ def test_the_program_writes_on_a_quiet_machine_or_says_that_it_was_none(option, 
     # In a process of its own, with the threads asked for.
     assert (row['name'], row['against']) == ('process on cpu with 1 threads', f'parent {os.getpid()}')
     assert measured['command'] == 'python -m benchmarks --only made_up --device cpu --threads 1'
-    assert '1 threads' in measured['machine'] and measured['load'] == pytest.approx(os.getloadavg()[0], abs=5)
+    assert '1 threads' in measured['machine'] and measured['load'] >= 0
     document = (tmp_path / 'benchmarks_cpu.md').read_text()
     assert row['name'] in document and ('beside other work' in document) == (option == '--beside-work')
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cda_mmseg.engine.sampling import PositionedDataset
 from cda_mmseg.models.adaptations import find_adversary
-from cda_mmseg.models.pictures import to_pictures
+from cda_mmseg.models.denormalize import denormalize
 from cda_mmseg.paper.gradient_sizes import GradientSizes, measure_gradient_sizes
 from cda_mmseg.utils.randomness import stable_hash
 
@@ -61,7 +61,7 @@ def test_sizes_are_those_of_plain_pytorch(checkpoint):
     generator = find_adversary(model).generator.networks['both']
     fool = 0
     for domain, other in (('source', 'target'), ('target', 'source')):
-        size = to_pictures(batch[domain]['inputs'], model.data_preprocessor).shape[2:]
+        size = denormalize(batch[domain]['inputs'], model.data_preprocessor).shape[2:]
         fake = generator(features[domain], tuple(size))
         fool = fool + F.softplus(-find_adversary(model).discriminator.networks[other](fake)).mean()
     assert sizes.adversarial == pytest.approx(norm_of(fool, model), rel=1e-3)

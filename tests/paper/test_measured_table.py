@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cda_mmseg.paper.campaign import Point, PointResult
 from cda_mmseg.paper.data_settings import SETTINGS
 from cda_mmseg.paper.experiments import READINGS, gan_ce, gan_cl, gan_with, source_only
 from cda_mmseg.paper.gradient_sizes import GradientSizes
 from cda_mmseg.paper.measured_table import measure_table
+from cda_mmseg.paper.paper_sweep import Point, PointResult
 from cda_mmseg.paper.statistics import gains, summarize
 from cda_mmseg.paper.table_files import format_html, write_table
 from cda_mmseg.paper.tables import TABLES

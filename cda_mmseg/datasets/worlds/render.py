@@ -5,7 +5,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from .looks import Look
+from .appearances import Appearance
 from .scene import NEAR, RASTER_SCALE, Material, Plane, Scene
 
 TEXTURE_SIZE = 256  # texels; a power of two, because coordinates wrap by masking
@@ -31,20 +31,20 @@ def _textures() -> tuple[np.ndarray, np.ndarray]:
     return textures[0], textures[1]
 
 
-def render(scene: Scene, raster: np.ndarray, look: Look, generator: np.random.Generator) -> np.ndarray:
+def render(scene: Scene, raster: np.ndarray, appearance: Appearance, generator: np.random.Generator) -> np.ndarray:
     """Render a picture.
 
     Args:
         raster (np.ndarray): What ``scene.rasterize()`` gave.
-        look (Look): The appearance.
+        appearance (Appearance): The appearance.
         generator (np.random.Generator): Source of light, weather and noise.
 
     Returns:
         np.ndarray: Picture (height, width, 3), uint8, BGR.
     """
     camera = scene.camera
-    scale = RASTER_SCALE if look.antialias else 1
-    if not look.antialias:
+    scale = RASTER_SCALE if appearance.antialias else 1
+    if not appearance.antialias:
         raster = raster[RASTER_SCALE // 2 :: RASTER_SCALE, RASTER_SCALE // 2 :: RASTER_SCALE]
     height, width = raster.shape
     columns = (np.arange(width, dtype=np.float32) + 0.5) / scale
@@ -53,8 +53,8 @@ def render(scene: Scene, raster: np.ndarray, look: Look, generator: np.random.Ge
     down = (rows - np.float32(camera.horizon)) / np.float32(camera.focal)
     shape = raster.astype(np.intp)
 
-    sun = _Sun(look, generator)
-    base = _surface_colors(scene, look, generator) * sun.brightness(scene)[:, None]
+    sun = _Sun(appearance, generator)
+    base = _surface_colors(scene, appearance, generator) * sun.brightness(scene)[:, None]
     picture = np.take(base.astype(np.float32), shape, axis=0)
 
     plane = np.take(scene.plane, shape)
@@ -72,34 +72,34 @@ def render(scene: Scene, raster: np.ndarray, look: Look, generator: np.random.Ge
     along = np.where(is_ground, depth, np.float32(camera.elevation) - down[:, None] * depth)
 
     material = np.take(scene.material, shape)
-    shading = _texture(look, material, across, along, depth)
-    if look.tiles:
-        _joints(shading, material, across, along, depth, look.tiles)
-    shadow = _shadows(scene, look, sun, height, width, scale)
+    shading = _texture(appearance, material, across, along, depth)
+    if appearance.tiles:
+        _joints(shading, material, across, along, depth, appearance.tiles)
+    shadow = _shadows(scene, appearance, sun, height, width, scale)
     shading *= np.where(is_ground, 1.0 - np.float32(sun.shadow) * shadow, np.float32(1.0))
     picture *= shading[:, :, None]
-    _patterns(picture, scene, look, shape, material, across, along)
-    _sky(picture, is_sky, rows / camera.horizon, right, down, look, generator)
+    _patterns(picture, scene, appearance, shape, material, across, along)
+    _sky(picture, is_sky, rows / camera.horizon, right, down, appearance, generator)
 
-    extinction = generator.uniform(*look.haze)
+    extinction = generator.uniform(*appearance.haze)
     veil = np.exp(np.float32(-extinction) * depth)
     veil[is_sky] = 1.0
-    haze = np.array(look.haze_color, np.float32)
+    haze = np.array(appearance.haze_color, np.float32)
     picture -= haze
     picture *= veil[:, :, None]
     picture += haze
     if scale > 1:
         picture = cv2.resize(picture, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-    return _develop(picture, look, generator)
+    return _develop(picture, appearance, generator)
 
 
 class _Sun:
     """Where the light of one picture comes from."""
 
-    def __init__(self, look: Look, generator: np.random.Generator) -> None:
-        self.share = generator.uniform(*look.sunlight)
-        self.shadow = generator.uniform(*look.shadow)
-        elevation = np.deg2rad(generator.uniform(*look.sun_height))
+    def __init__(self, appearance: Appearance, generator: np.random.Generator) -> None:
+        self.share = generator.uniform(*appearance.sunlight)
+        self.shadow = generator.uniform(*appearance.shadow)
+        elevation = np.deg2rad(generator.uniform(*appearance.sun_height))
         azimuth = generator.uniform(-np.pi, np.pi)
         self.direction = np.array(
             [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), -np.cos(elevation) * abs(np.cos(azimuth))]
@@ -116,25 +116,27 @@ class _Sun:
         return scene.light * (1.0 - self.share + 1.45 * self.share * facing)
 
 
-def _surface_colors(scene: Scene, look: Look, generator: np.random.Generator) -> np.ndarray:
+def _surface_colors(scene: Scene, appearance: Appearance, generator: np.random.Generator) -> np.ndarray:
     """Choose the colour of each polygon (S, 3), RGB."""
     colors = np.empty((len(scene.material), 3))
     shuffle = generator.random(len(Material))  # one wall colour is not tied to one scene
     for number in np.unique(scene.material):
-        choices = np.array(look.colors[Material(number)], np.float64)
+        choices = np.array(appearance.colors[Material(number)], np.float64)
         members = scene.material == number
         tones = (scene.tone[members] + shuffle[number]) % 1.0
         place = tones * len(choices)
         chosen = np.minimum(place.astype(int), len(choices) - 1)
-        colors[members] = choices[chosen] * (1.0 + look.tone_spread * (2.0 * (place - chosen)[:, None] - 1.0))
+        colors[members] = choices[chosen] * (1.0 + appearance.tone_spread * (2.0 * (place - chosen)[:, None] - 1.0))
     return colors
 
 
-def _texture(look: Look, material: np.ndarray, across: np.ndarray, along: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def _texture(
+    appearance: Appearance, material: np.ndarray, across: np.ndarray, along: np.ndarray, depth: np.ndarray
+) -> np.ndarray:
     """Sample the textures at every pixel's place in the world; factor on the brightness."""
     fine, coarse = _textures()
     strengths = np.zeros((2, len(Material)), np.float32)
-    for member, (fine_strength, coarse_strength) in look.grain.items():
+    for member, (fine_strength, coarse_strength) in appearance.grain.items():
         strengths[:, member] = fine_strength, coarse_strength
     shading = np.take(strengths[0], material)
     shading *= np.take(fine, _texels(across, along, FINE_TEXELS_PER_METRE))
@@ -170,7 +172,7 @@ def _joints(
 def _patterns(
     picture: np.ndarray,
     scene: Scene,
-    look: Look,
+    appearance: Appearance,
     shape: np.ndarray,
     material: np.ndarray,
     across: np.ndarray,
@@ -189,16 +191,16 @@ def _patterns(
         lot = np.sin(column * 12.9898 + row * 78.233 + (owner % 97) * 3.7) * 437.585
         return pixels, u - column, v - row, lot - np.floor(lot)
 
-    glass = np.array(look.colors[Material.GLASS][0], np.float32)
+    glass = np.array(appearance.colors[Material.GLASS][0], np.float32)
     pixels, u, v, lot = cells(Material.FACADE)
     pane = (np.abs(u - 0.5) < 0.23) & (v > 0.28) & (v < 0.78)
-    flat[pixels[pane]] = glass * (1.1 + look.pane_spread * (2.0 * lot[pane, None] - 0.8)).astype(np.float32)
+    flat[pixels[pane]] = glass * (1.1 + appearance.pane_spread * (2.0 * lot[pane, None] - 0.8)).astype(np.float32)
     sill = (np.abs(u - 0.5) < 0.29) & (v > 0.2) & (v <= 0.28)
     flat[pixels[sill]] *= np.float32(1.18)
 
     pixels, u, v, lot = cells(Material.SHOPFRONT)
     pane = (np.abs(u - 0.5) < 0.42) & (v > 0.12) & (v < 0.68)
-    flat[pixels[pane]] = glass * (1.5 + look.pane_spread * (2.0 * lot[pane, None] - 0.8)).astype(np.float32)
+    flat[pixels[pane]] = glass * (1.5 + appearance.pane_spread * (2.0 * lot[pane, None] - 0.8)).astype(np.float32)
     flat[pixels[v > 0.8]] *= np.float32(1.5)
 
     pixels, u, v, lot = cells(Material.MASONRY)
@@ -209,18 +211,18 @@ def _patterns(
     pixels, u, v, _ = cells(Material.BARS)
     gap = (u > 0.42) & (v > 0.1) & (v < 0.86)
     fine, _ = _textures()
-    behind = np.array(look.colors[Material.FOLIAGE][0], np.float32) * 0.62 + np.float32(16)
+    behind = np.array(appearance.colors[Material.FOLIAGE][0], np.float32) * 0.62 + np.float32(16)
     leaves = 1.0 + 0.2 * np.take(fine, _texels(across[pixels[gap]], along[pixels[gap]], FINE_TEXELS_PER_METRE))
     flat[pixels[gap]] = behind * leaves[:, None].astype(np.float32)
 
-    if look.wear:
+    if appearance.wear:
         _, coarse = _textures()
         pixels = np.flatnonzero(material == Material.MARKING)
-        worn = np.take(coarse, _texels(across[pixels], along[pixels], 3.0)) > 1.0 - 1.3 * look.wear
+        worn = np.take(coarse, _texels(across[pixels], along[pixels], 3.0)) > 1.0 - 1.3 * appearance.wear
         flat[pixels[worn]] *= np.float32(0.68)
 
 
-def _shadows(scene: Scene, look: Look, sun: _Sun, height: int, width: int, scale: int) -> np.ndarray:
+def _shadows(scene: Scene, appearance: Appearance, sun: _Sun, height: int, width: int, scale: int) -> np.ndarray:
     """Cast the shadows of all boxes on the ground: 0 in the light, 1 in the dark (height, width)."""
     camera = scene.camera
     # The lower the share of directed light, the nearer a shadow stays to the foot of its box.
@@ -236,7 +238,7 @@ def _shadows(scene: Scene, look: Look, sun: _Sun, height: int, width: int, scale
     mask = np.zeros((height, width), np.uint8)
     for polygon in pixels:
         cv2.fillConvexPoly(mask, cv2.convexHull(polygon), 255)
-    return _soften(mask, look.shadow_blur * width).astype(np.float32) / np.float32(255)
+    return _soften(mask, appearance.shadow_blur * width).astype(np.float32) / np.float32(255)
 
 
 def _soften(mask: np.ndarray, sigma: float) -> np.ndarray:
@@ -256,12 +258,12 @@ def _sky(
     elevation: np.ndarray,
     right: np.ndarray,
     down: np.ndarray,
-    look: Look,
+    appearance: Appearance,
     generator: np.random.Generator,
 ) -> None:
     """Paint the sky: a gradient and clouds."""
-    zenith, horizon = look.sky[generator.integers(len(look.sky))]
-    strength = np.float32(generator.uniform(*look.clouds))
+    zenith, horizon = appearance.sky[generator.integers(len(appearance.sky))]
+    strength = np.float32(generator.uniform(*appearance.clouds))
     shift = generator.integers(TEXTURE_SIZE, size=2)
     rows = int(np.flatnonzero(is_sky.any(axis=1))[-1]) + 1 if is_sky.any() else 0
     if not rows:
@@ -287,31 +289,31 @@ def _corner_distance(height: int, width: int) -> np.ndarray:
     return (rows**2 + columns**2) / 2
 
 
-def _develop(picture: np.ndarray, look: Look, generator: np.random.Generator) -> np.ndarray:
+def _develop(picture: np.ndarray, appearance: Appearance, generator: np.random.Generator) -> np.ndarray:
     """Apply lens, sensor and tone; RGB float to BGR uint8."""
     height, width = picture.shape[:2]
     exposure, contrast, saturation = (
-        generator.uniform(*look.exposure),
-        generator.uniform(*look.contrast),
-        generator.uniform(*look.saturation),
+        generator.uniform(*appearance.exposure),
+        generator.uniform(*appearance.contrast),
+        generator.uniform(*appearance.saturation),
     )
-    tint = np.array(look.tint) / 255 * (1 + look.tint_spread * generator.uniform(-1, 1, 3))
+    tint = np.array(appearance.tint) / 255 * (1 + appearance.tint_spread * generator.uniform(-1, 1, 3))
     # Saturation, white point and contrast are one affine map of the colours; its rows come out as BGR.
     luma = np.array([0.299, 0.587, 0.114])
     matrix = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), luma)
     matrix = contrast * exposure * tint[:, None] * matrix
     affine = np.concatenate([matrix, np.full((3, 1), 128 * (1 - contrast))], axis=1)[::-1]
     picture = cv2.transform(picture, affine.astype(np.float32))
-    vignette = np.float32(generator.uniform(*look.vignette))
+    vignette = np.float32(generator.uniform(*appearance.vignette))
     if vignette:
         picture *= (1 - vignette * _corner_distance(height, width))[:, :, None]
-    blur = generator.uniform(*look.blur) * width / 256
+    blur = generator.uniform(*appearance.blur) * width / 256
     if blur:
         picture = cv2.GaussianBlur(picture, (0, 0), max(blur, 0.3))
-    if look.sharpen:
+    if appearance.sharpen:
         smooth = cv2.GaussianBlur(picture, (0, 0), 0.8)
-        picture = cv2.addWeighted(picture, 1 + look.sharpen, smooth, -look.sharpen, 0)
-    noise = np.float32(generator.uniform(*look.noise))
+        picture = cv2.addWeighted(picture, 1 + appearance.sharpen, smooth, -appearance.sharpen, 0)
+    noise = np.float32(generator.uniform(*appearance.noise))
     if noise:
         picture += noise * generator.standard_normal(picture.shape, dtype=np.float32)
     return np.clip(picture + np.float32(0.5), 0, 255).astype(np.uint8)

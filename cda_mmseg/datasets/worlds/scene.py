@@ -1,7 +1,7 @@
 """What a street scene is made of, before anybody decides what it looks like.
 
 A scene is a list of flat polygons in front of a pinhole camera, in painter's order (the last one covers the others).
-Each knows its label, the plane it lies in and its material; colours, light and sensor belong to a look.
+Each knows its label, the plane it lies in and its material; colours, light and sensor belong to an appearance.
 
 Coordinates in metres: x to the right, y up from the road, z ahead; the camera is at (0, height, 0) and looks along z.
 """
@@ -18,7 +18,7 @@ NEAR = 1.0
 """Closest distance that is drawn, in metres."""
 
 RASTER_SCALE = 2
-"""Scenes are rasterised at this multiple of the picture's size; labels take one of these pixels, looks may average."""
+"""Scenes are rasterised at this multiple of the picture's size; labels take one of these pixels, images may average."""
 
 _SUBPIXEL_BITS = 4
 _FURTHEST_PIXEL = 1 << 20  # keeps fixed-point coordinates inside 32 bits
@@ -34,7 +34,7 @@ class Plane(IntEnum):
 
 
 class Material(IntEnum):
-    """What a surface is made of; a look gives each a set of colours and a texture."""
+    """What a surface is made of; an appearance gives each a set of colours and a texture."""
 
     SKY = 0
     ASPHALT = auto()

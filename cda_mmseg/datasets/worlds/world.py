@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from .appearances import DASHCAM, GAME, SIMULATOR, Appearance
 from .encodings import (
     ACDC,
     CITYSCAPES,
@@ -31,7 +32,6 @@ from .encodings import (
     write_picture,
 )
 from .layout import SceneStatistics, compose
-from .looks import DASHCAM, GAME, SIMULATOR, Look
 from .render import render
 from .scene import RASTER_SCALE, Scene
 from .statistics import CITY_STREETS, GAME_STREETS, SIMULATOR_STREETS
@@ -52,14 +52,14 @@ class Domain:
     Attributes:
         layout (Layout): Folder layout and encoding.
         statistics (SceneStatistics): What occurs in its scenes.
-        look (Look): What they look like.
+        appearance (Appearance): What they look like.
         streets (str): Name of the stream of scenes. Domains with the same name, split and statistics show the same
             scenes.
     """
 
     layout: Layout
     statistics: SceneStatistics
-    look: Look
+    appearance: Appearance
     streets: str
 
     def scene(self, seed: int, split: str, index: int, size: tuple[int, int]) -> Scene:
@@ -94,7 +94,7 @@ class Domain:
         scene = self.scene(seed, split, index, size)
         raster = scene.rasterize()
         light = random.Random(f'{seed}/{self.layout.folder}/{split}/{index}/look').getrandbits(64)
-        picture = render(scene, raster, self.look, np.random.Generator(np.random.PCG64(light)))
+        picture = render(scene, raster, self.appearance, np.random.Generator(np.random.PCG64(light)))
         shape = raster[RASTER_SCALE // 2 :: RASTER_SCALE, RASTER_SCALE // 2 :: RASTER_SCALE]
         return picture, Labels(scene.label[shape], scene.instance[shape], scene.material[shape])
 
@@ -131,7 +131,7 @@ PAIRS = MappingProxyType(
         'urban2rural': Pair(TOWN_VIEW, COUNTRY_VIEW),
     }
 )
-"""Built-in pairs. In ``appearance`` source and target show the same scenes, so only the look differs. The pairs after
+"""Built-in pairs. In ``appearance`` source and target show the same scenes, so only that differs. The pairs after
 it have folders and encodings of their data sets, but neither night nor weather nor a view from above."""
 
 

@@ -80,7 +80,7 @@ class DomainAdversary(Adaptation):
     def _maps(self, encoded: Encoded, domain: Domain, step: Step) -> Tensor:
         """Return what D sees of a domain, (N, C, H, W)."""
 
-    def _judge(self, maps: Tensor, domain: Domain, step: Step) -> Tensor:
+    def _discriminate(self, maps: Tensor, domain: Domain, step: Step) -> Tensor:
         """Ask D; it drops the same channels whether E learns or D."""
         with step.seeded(f'{self.player}/{domain}'):
             return step.module(self.player)(maps)
@@ -90,7 +90,7 @@ class DomainAdversary(Adaptation):
         terms, right = {}, {}
         with step.context(self.player):
             for domain in DOMAINS:
-                logits = self._judge(self._maps(encoded, domain, step), domain, step)
+                logits = self._discriminate(self._maps(encoded, domain, step), domain, step)
                 is_target = domain == 'target'
                 loss = self.loss_gan(logits, target_is_real=is_target, for_discriminator=True)
                 terms[f'loss {domain}'] = self.discriminator_factor * loss
@@ -164,7 +164,7 @@ class OutputSpaceAdversary(DomainAdversary):
 
     def encoder_losses(self, encoded: Encoded, step: Step) -> Log:
         """Take the target for the source."""
-        logits = self._judge(self._maps(encoded, 'target', step), 'target', step)
+        logits = self._discriminate(self._maps(encoded, 'target', step), 'target', step)
         loss = self.loss_gan(logits, target_is_real=False, for_discriminator=False)
         return {f'encoder.loss_{self.player}': self.weight * loss}
 
@@ -269,7 +269,7 @@ class GradientReversal(FeatureAdversary):
         losses = []
         for domain in encoded.features:
             features = _Reversal.apply(self._maps(encoded, domain, step), strength)
-            logits = self._judge(features, domain, step)
+            logits = self._discriminate(features, domain, step)
             losses.append(self.loss_gan(logits, target_is_real=domain == 'target', for_discriminator=True))
         return {f'encoder.loss_{self.player}': sum(losses)}
 
@@ -296,6 +296,6 @@ class DomainConfusion(FeatureAdversary):
         """Move D's answers to the middle."""
         losses = []
         for domain in encoded.features:
-            logits = self._judge(self._maps(encoded, domain, step), domain, step)
+            logits = self._discriminate(self._maps(encoded, domain, step), domain, step)
             losses += [self.loss_gan(logits, is_target, for_discriminator=False) for is_target in (False, True)]
         return {f'encoder.loss_{self.player}': self.weight * 0.5 * sum(losses)}

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from cda_mmseg.models.adaptations.adaptation import Adaptation, Encoded, Level, Log
 from cda_mmseg.models.adaptations.domain_adversary import accuracies
+from cda_mmseg.models.denormalize import denormalize
 from cda_mmseg.models.losses.checks import check_choice, check_number
-from cda_mmseg.models.pictures import to_pictures
 from cda_mmseg.models.players import DOMAINS, OTHER_DOMAIN, DiscriminatorPlayer, Domain, GeneratorPlayer
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class ImageAdversary(Adaptation):
         log: Log = {}
         if not self.trained_players:
             return log
-        pictures = {name: to_pictures(step.images[name], step.preprocessor) for name in DOMAINS}
+        pictures = {name: denormalize(step.images[name], step.preprocessor) for name in DOMAINS}
         fakes = self._rebuild_for_own_updates(encoded, step)
         if self.trains_discriminator:
             log |= self._update_discriminator(pictures, fakes, step)
@@ -153,7 +153,7 @@ class ImageAdversary(Adaptation):
             ]
         terms, right = {}, {domain: [] for domain in DOMAINS}
         with step.context('discriminator'):
-            for (domain, name, _), logits in zip(asked, self._judge(asked, step), strict=True):
+            for (domain, name, _), logits in zip(asked, self._discriminate(asked, step), strict=True):
                 is_real = name.endswith('/real')
                 terms[f'loss {name}'] = self.loss_gan(logits, target_is_real=is_real, for_discriminator=True)
                 right[domain].append(((logits.detach() > self.loss_gan.decision_boundary) == is_real).float().mean())
@@ -184,7 +184,7 @@ class ImageAdversary(Adaptation):
     def _fool(self, fakes: Mapping[Domain, Tensor], judges: Mapping[Domain, Domain], step: Step) -> Tensor:
         """Ask D to take rebuilt pictures for real ones of the judge's domain."""
         asked = [(judges[domain], f'{domain}/fake', fakes[domain]) for domain in DOMAINS]
-        answers = self._judge(asked, step)
+        answers = self._discriminate(asked, step)
         return sum(self.loss_gan(logits, target_is_real=True, for_discriminator=False) for logits in answers)
 
     def _rebuild(self, encoded: Encoded, step: Step) -> dict[Domain, Tensor]:
@@ -202,7 +202,7 @@ class ImageAdversary(Adaptation):
                 fakes[domain] = generator(domain, features[domain], sizes[domain])
         return fakes
 
-    def _judge(self, asked: Sequence[Asked], step: Step) -> list[Tensor]:
+    def _discriminate(self, asked: Sequence[Asked], step: Step) -> list[Tensor]:
         """Ask D, about all that one of its networks judges at once where the step is computed so."""
         discriminator = step.module('discriminator')
         groups: dict[object, list[int]] = {}

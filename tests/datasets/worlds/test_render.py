@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
+from cda_mmseg.datasets.worlds.appearances import DASHCAM, GAME, SIMULATOR
 from cda_mmseg.datasets.worlds.layout import compose
-from cda_mmseg.datasets.worlds.looks import DASHCAM, GAME, SIMULATOR
 from cda_mmseg.datasets.worlds.render import render
 from cda_mmseg.datasets.worlds.scene import Label, Material
 from cda_mmseg.datasets.worlds.statistics import CITY_STREETS

@@ -97,8 +97,8 @@ def test_encoder_asks_the_other_domain(sharing):
     """D and G are asked about the picture's own domain, E about the other one, in this order."""
     model = build(model_config(discriminator_sharing=sharing, encoder_adversarial_weight=1.0))
     asked = []
-    judge = model.adversary._judge
-    model.adversary._judge = lambda questions, step: asked.extend(questions) or judge(questions, step)
+    judge = model.adversary._discriminate
+    model.adversary._discriminate = lambda questions, step: asked.extend(questions) or judge(questions, step)
     optimizers = build_optim_wrapper(model, optimizer_config('SGD'))
     model.train_step(make_data(0), optimizers)
     crossings = [(name.split('/')[0], judging) for judging, name, _ in asked]

@@ -18,8 +18,8 @@ from cda_mmseg.paper.gradient_sizes import GradientSizes, measure_gradient_sizes
 from cda_mmseg.visualization.run_log import RunLog, read_run_log
 
 
-class CampaignError(RuntimeError):
-    """The campaign cannot go on as asked; the message says what to do."""
+class PaperSweepError(RuntimeError):
+    """The sweep cannot go on as asked; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def list_points(experiments: Iterable[Experiment], seeds: Sequence[int]) -> list
     return [Point(experiment, seed) for seed in dict.fromkeys(seeds) for experiment in ordered]
 
 
-class Campaign:
+class PaperSweep:
     """Training runs of one data setting and one length, in one folder.
 
     ``configs/<pair>/<experiment>.py`` are their configs, ``runs/<pair>/<experiment>/seed<n>`` their work directories,
@@ -84,7 +84,7 @@ class Campaign:
 
     Args:
         root (Path): Folder with ``configs`` and ``tools``.
-        out (Path): The campaign's folder.
+        out (Path): The sweep's folder.
         setting (DataSetting): The data.
         scale (float): Factor of the schedule's length.
         validations (int | None): Number of validations of a run; by default the config's.
@@ -125,19 +125,19 @@ class Campaign:
         return PointResult(point, folder, read_run_log(folder, str(point)), outcome['seconds'])
 
     def compose(self, experiment: Experiment) -> Config:
-        """Compose an experiment's config for this campaign.
+        """Compose an experiment's config for this sweep.
 
         Returns:
             Config: The config.
 
         Raises:
-            CampaignError: If it needs gradient sizes that cannot be measured yet.
+            PaperSweepError: If it needs gradient sizes that cannot be measured yet.
         """
         factor = 1.0
         if experiment.reading == 'equal-ratio':
             sizes = self.gradient_sizes(experiment.pair)
             if sizes is None:
-                raise CampaignError(
+                raise PaperSweepError(
                     f'{experiment.folder} needs the gradient sizes at the end of the warm start of '
                     f'{gan_ce(experiment.pair).folder}, which has no finished run.'
                 )
@@ -153,12 +153,12 @@ class Campaign:
             Path: The file.
 
         Raises:
-            CampaignError: If runs of this experiment were made with another config.
+            PaperSweepError: If runs of this experiment were made with another config.
         """
         path = self.out / 'configs' / f'{experiment.folder}.py'
         text = self.compose(experiment).pretty_text
         if path.is_file() and path.read_text(encoding='utf-8') != text and self._has_runs(experiment):
-            raise CampaignError(
+            raise PaperSweepError(
                 f'{self.out} holds runs of {experiment.folder} with another config than now ({path}). Choose another '
                 f'--out, or remove {self.out / "runs" / experiment.folder} to run them again.'
             )
@@ -221,7 +221,7 @@ class Campaign:
             threads (int): Threads of each on the CPU.
 
         Raises:
-            CampaignError: If there are runs of these experiments with other configs; before any training.
+            PaperSweepError: If there are runs of these experiments with other configs; before any training.
             SweepStoppedError: If a run was stopped by a signal.
             KeyboardInterrupt: Once the runs under way have saved, if there was one.
         """

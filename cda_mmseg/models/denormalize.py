@@ -1,10 +1,10 @@
-"""Pictures as generator and discriminator see them."""
+"""Images as generator and discriminator see them."""
 
 from mmseg.models import SegDataPreProcessor
 from torch import Tensor
 
 
-def to_pictures(images: Tensor, preprocessor: SegDataPreProcessor) -> Tensor:
+def denormalize(images: Tensor, preprocessor: SegDataPreProcessor) -> Tensor:
     """Undo the normalisation and scale pixel values from [0, 255] to [-1, 1], the range of the generator's Tanh.
 
     Without it the discriminator tells real from rebuilt by range alone and wins at once.

@@ -1,4 +1,4 @@
-"""Campaigns of real training processes on a smoke-sized world."""
+"""Sweeps of real training processes on a smoke-sized world."""
 
 import json
 import os
@@ -13,9 +13,9 @@ import torch
 from mmengine.config import Config
 
 from cda_mmseg.experiments.projection import Speed, format_duration, measure_speed
-from cda_mmseg.paper.campaign import Campaign, CampaignError, list_points
 from cda_mmseg.paper.data_settings import SETTINGS
 from cda_mmseg.paper.experiments import READINGS, Experiment, gan_ce, gan_cl, source_only
+from cda_mmseg.paper.paper_sweep import PaperSweep, PaperSweepError, list_points
 from cda_mmseg.paper.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,37 +27,37 @@ OPTIONS = {
 
 
 @pytest.fixture(scope='module')
-def campaign_folder(smoke_worlds, tmp_path_factory):
-    """A campaign in which GAN + CE was run to its end."""
-    folder = tmp_path_factory.mktemp('campaign')
+def sweep_folder(smoke_worlds, tmp_path_factory):
+    """A sweep in which GAN + CE was run to its end."""
+    folder = tmp_path_factory.mktemp('sweep')
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(smoke_worlds)
         patch.setenv('PYTHONPATH', str(ROOT))
-        campaign = Campaign(ROOT, folder, SETTINGS['smoke'], options=OPTIONS)
-        campaign.run(list_points([gan_ce()], [7]))
-        assert campaign.failures == {}
+        sweep = PaperSweep(ROOT, folder, SETTINGS['smoke'], options=OPTIONS)
+        sweep.run(list_points([gan_ce()], [7]))
+        assert sweep.failures == {}
     return folder
 
 
 @pytest.fixture
-def campaign(campaign_folder, smoke_worlds, monkeypatch):
+def sweep(sweep_folder, smoke_worlds, monkeypatch):
     monkeypatch.chdir(smoke_worlds)
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
-    return Campaign(ROOT, campaign_folder, SETTINGS['smoke'], options=OPTIONS)
+    return PaperSweep(ROOT, sweep_folder, SETTINGS['smoke'], options=OPTIONS)
 
 
 def weights(path):
     return torch.load(path, weights_only=False)['state_dict']
 
 
-def test_a_finished_run_is_not_repeated_and_an_interrupted_one_goes_on(campaign):
+def test_a_finished_run_is_not_repeated_and_an_interrupted_one_goes_on(sweep):
     (point,) = list_points([gan_ce()], [7])
-    folder = campaign.work_dir(point)
-    assert campaign.is_finished(point)
-    assert campaign.result(point).log.last('target/mIoU').step == 4
-    assert campaign.result(point).seconds > 0
+    folder = sweep.work_dir(point)
+    assert sweep.is_finished(point)
+    assert sweep.result(point).log.last('target/mIoU').step == 4
+    assert sweep.result(point).seconds > 0
     assert sorted(path.name for path in folder.glob('iter_*.pth')) == ['iter_2.pth', 'iter_3.pth', 'iter_4.pth']
-    campaign.run([point])
+    sweep.run([point])
     assert len(list(folder.glob('*/vis_data'))) == 1
 
     # What a kill behind the second checkpoint leaves.
@@ -65,11 +65,11 @@ def test_a_finished_run_is_not_repeated_and_an_interrupted_one_goes_on(campaign)
     for name in ('result.json', 'iter_3.pth', 'iter_4.pth'):
         (folder / name).unlink()
     (folder / 'last_checkpoint').write_text(str(folder / 'iter_2.pth'))
-    assert not campaign.is_finished(point)
-    assert campaign.result(point) is None
-    campaign.run([point])
-    assert campaign.failures == {}
-    assert campaign.result(point).seconds is None
+    assert not sweep.is_finished(point)
+    assert sweep.result(point) is None
+    sweep.run([point])
+    assert sweep.failures == {}
+    assert sweep.result(point).seconds is None
     first, second = sorted(folder.glob('*/vis_data/scalars.json'))
     steps = [json.loads(line)['step'] for line in second.read_text().splitlines()]
     assert steps[0] == 3 and first != second
@@ -77,35 +77,35 @@ def test_a_finished_run_is_not_repeated_and_an_interrupted_one_goes_on(campaign)
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
 
 
-def test_an_equal_ratio_run_starts_from_measured_gradients(campaign):
+def test_an_equal_ratio_run_starts_from_measured_gradients(sweep):
     experiment = gan_cl().read('equal-ratio')
-    config = campaign.compose(experiment)
-    sizes = campaign.gradient_sizes('gta2city')
+    config = sweep.compose(experiment)
+    sizes = sweep.gradient_sizes('gta2city')
     assert sizes.iteration == 2
     assert set(sizes.losses) >= {'gan_cl', 'gan_focal', 'gan_loss1', 'gan_cl_base_2', 'gan_cl_weight_20'}
     factor = sizes.losses['gan_cl'] / sizes.cross_entropy
-    plain = campaign.compose(gan_cl())
+    plain = sweep.compose(gan_cl())
     assert config.model.adaptations.image_adversary.encoder_adversarial_weight == (
         factor * plain.model.adaptations.image_adversary.encoder_adversarial_weight
     )
     assert config.model.decode_head.loss_decode.warm.loss_weight == factor
-    # Measured once: another campaign in the folder reads the file.
-    before = (campaign.out / 'gradients' / 'gta2city.json').stat().st_mtime_ns
-    Campaign(ROOT, campaign.out, SETTINGS['smoke'], options=OPTIONS).compose(experiment)
-    assert (campaign.out / 'gradients' / 'gta2city.json').stat().st_mtime_ns == before
+    # Measured once: another sweep in the folder reads the file.
+    before = (sweep.out / 'gradients' / 'gta2city.json').stat().st_mtime_ns
+    PaperSweep(ROOT, sweep.out, SETTINGS['smoke'], options=OPTIONS).compose(experiment)
+    assert (sweep.out / 'gradients' / 'gta2city.json').stat().st_mtime_ns == before
 
 
-def test_runs_of_another_config_are_not_mixed(campaign):
-    longer = Campaign(ROOT, campaign.out, SETTINGS['smoke'], scale=2.0, options=OPTIONS)
-    with pytest.raises(CampaignError, match=r'holds runs of gta2city/gan_ce with another config.*Choose another'):
+def test_runs_of_another_config_are_not_mixed(sweep):
+    longer = PaperSweep(ROOT, sweep.out, SETTINGS['smoke'], scale=2.0, options=OPTIONS)
+    with pytest.raises(PaperSweepError, match=r'holds runs of gta2city/gan_ce with another config.*Choose another'):
         longer.run(list_points([gan_ce()], [8]))
-    with pytest.raises(CampaignError, match='another config'):
+    with pytest.raises(PaperSweepError, match='another config'):
         longer.run(list_points([gan_ce()], [7]))
 
 
-def test_a_run_that_fails_is_noted_and_the_next_one_begins(campaign, tmp_path):
+def test_a_run_that_fails_is_noted_and_the_next_one_begins(sweep, tmp_path):
     points = list_points([source_only(), gan_ce(), gan_cl().read('equal-ratio')], [0])
-    broken = Campaign(ROOT, tmp_path, SETTINGS['smoke'], options=OPTIONS | dict(load_from='nowhere.pth'))
+    broken = PaperSweep(ROOT, tmp_path, SETTINGS['smoke'], options=OPTIONS | dict(load_from='nowhere.pth'))
     broken.run(points)
     for point in points[:2]:
         output = broken.work_dir(point) / 'output.txt'
@@ -139,22 +139,22 @@ def test_a_seed_given_twice_is_one_run():
     assert list_points([gan_ce()], [1, 2, 1]) == list_points([gan_ce()], [1, 2])
 
 
-def test_projection_adds_up(campaign, tmp_path):
-    config = campaign.compose(gan_ce())
+def test_projection_adds_up(sweep, tmp_path):
+    config = sweep.compose(gan_ce())
     config.train_cfg.update(max_iters=600, val_interval=250)
     # 10 s to start, 600 iterations, and validations at 250, 500 and 600.
     assert Speed(10.0, 0.2, 0.01).run_seconds(config, 50) == pytest.approx(10 + 120 + 3 * 50 * 0.01)
     # A finished run of the kind stands for the others.
     point, *others = list_points([gan_ce(), gan_cl()], [7])
-    marker = campaign.work_dir(point) / 'result.json'
+    marker = sweep.work_dir(point) / 'result.json'
     kept = marker.read_text()
     marker.write_text('{"seconds": 100.0}')
-    assert campaign.project([point, *others]) == 100.0
+    assert sweep.project([point, *others]) == 100.0
     marker.write_text(kept)
 
 
-def test_a_probe_leaves_the_config_as_it_is_and_says_where_it_failed(campaign, tmp_path):
-    config = campaign.compose(gan_ce())
+def test_a_probe_leaves_the_config_as_it_is_and_says_where_it_failed(sweep, tmp_path):
+    config = sweep.compose(gan_ce())
     before = config.pretty_text
     with pytest.raises(RuntimeError, match=r'A few iterations of probe failed with exit code 2: see .*output\.txt'):
         measure_speed(config, tmp_path / 'no_tool.py', tmp_path / 'probe')

@@ -1,4 +1,4 @@
-"""Looks: the colours, light, air and sensor that turn one and the same scene into different pictures."""
+"""Appearances: the colours, light, air and sensor that turn one and the same scene into different pictures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """An appearance. Ranges are uniform and drawn once per picture. Colours are RGB, 0..255.
 
     Attributes:
@@ -78,7 +78,7 @@ _FIXED_COLORS = {
     Material.HAIR: ((40, 30, 26), (92, 64, 40), (160, 126, 74), (120, 118, 116)),
 }
 
-GAME = Look(
+GAME = Appearance(
     colors={
         **_FIXED_COLORS,
         Material.SKY: ((255, 255, 255),),
@@ -169,7 +169,7 @@ GAME = Look(
 )
 """A sunny open-world game: clean, saturated surfaces, hard shadows, crisp pixels."""
 
-SIMULATOR = Look(
+SIMULATOR = Appearance(
     colors={
         **GAME.colors,
         Material.ASPHALT: ((74, 72, 76),),
@@ -238,7 +238,7 @@ SIMULATOR = Look(
 )
 """A driving simulator: busy textures, bluish light of changing hours, deep contrast."""
 
-DASHCAM = Look(
+DASHCAM = Appearance(
     colors={
         **_FIXED_COLORS,
         Material.SKY: ((255, 255, 255),),
