@@ -26,7 +26,7 @@ CONFIGS = (
     'cl_gta2city_segformer_b0.py',
 )
 GIB = 2**30
-MMLogger.get_instance('memory', log_level='WARNING')
+MMLogger.get_instance('memory', log_level='ERROR')
 
 
 def measure(path: Path, size: tuple[int, int], batch_size: int, memory: str, device: str) -> tuple[float, float]:
