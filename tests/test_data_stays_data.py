@@ -20,7 +20,7 @@ EXECUTING_CALLS = {
     *('Unpickler', 'datafrombytes', 'fromfile', 'fromstring', 'full_load', 'get_class_weight', 'import_module'),
     *('load', 'loads', 'load_state_dict_from_url', 'load_url', 'run_module', 'run_path', 'unsafe_load'),
 }
-READING_CALLS = {'find_latest_checkpoint', 'init_model', 'load_checkpoint', '_load_checkpoint'}
+READING_CALLS = {'find_latest_checkpoint', 'from_pretrained', 'init_model', 'load_checkpoint', '_load_checkpoint'}
 """Calls of the host that read checkpoints through its one loader, which our tools replace."""
 
 
@@ -65,6 +65,8 @@ OURS = {
     'cda_mmseg/utils/loading/safe_loading.py': {'import pickle', 'torch.load'},
     # a checkpoint, through the loader that the tools replace
     'cda_mmseg/engine/branching.py': {'runner.load_checkpoint'},
+    # safetensors alone, and no code of theirs
+    'cda_mmseg/models/backbones/transformers_backbone.py': {'library.AutoConfig.from_pretrained', '.from_pretrained'},
     # class weights from a file, under plain_files()
     'cda_mmseg/models/losses/pixel_loss.py': {'import mmseg.models.losses.utils.get_class_weight'},
     # configs are programs, and started as such
