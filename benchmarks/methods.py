@@ -65,14 +65,19 @@ def method_config(method: str, size: tuple[int, int]) -> Config:
     config.adaptations, config.source_loss = own.adaptations, own.source_loss
     config.execution.batch_domains = 'image_adversary' in own.adaptations
     compose(config)
+    if any(one.type == 'ImageAdversary' for one in config.model.get('adaptations', {}).values()):
+        config.model.type = 'AdversarialUDASegmentor'  # shows its players to the naive step
+        config.model.pop('auxiliary_head', None)
+    return resized(config, size)
+
+
+def resized(config: Config, size: tuple[int, int]) -> Config:
+    """Set width and height of the images, without pretrained weights."""
     config.model.backbone.init_cfg = None
     config.model.data_preprocessor.size = (size[1], size[0])
     for adaptation in config.model.get('adaptations', {}).values():
-        if 'ignored_rows' in adaptation:  # given for 512 rows
+        if adaptation and 'ignored_rows' in adaptation:  # given for 512 rows
             adaptation.ignored_rows = tuple(rows * size[1] // 512 for rows in adaptation.ignored_rows)
-        if adaptation.type == 'ImageAdversary':
-            config.model.type = 'AdversarialUDASegmentor'  # shows its players to the naive step
-            config.model.pop('auxiliary_head', None)
     return config
 
 
@@ -80,7 +85,8 @@ def region_batch(config: Config) -> dict:
     """Draw images of random colours and labels of whole regions; the target has superpixels."""
     batch = random_batch(config, 1, 'cpu')
     height, width = config.model.data_preprocessor.size
-    classes = torch.randint(0, 19, (4, 8), generator=torch.Generator().manual_seed(0))
+    number = config.model.decode_head.num_classes
+    classes = torch.randint(0, number, (4, 8), generator=torch.Generator().manual_seed(0))
     for domain, grid in (('source', classes), ('target', torch.arange(32).view(4, 8))):
         regions = grid.repeat_interleave(height // 4, 0).repeat_interleave(width // 8, 1)[None]
         batch[domain]['data_samples'][0].gt_sem_seg.data = regions
@@ -91,12 +97,11 @@ class Method:
     """A method with its network, ready for a step.
 
     Args:
-        name (str): Stem of its config.
-        size (tuple[int, int]): Width and height of the images.
+        config (Config): Composed, with the size of the images.
     """
 
-    def __init__(self, name: str, size: tuple[int, int]) -> None:
-        self.config = method_config(name, size)
+    def __init__(self, config: Config) -> None:
+        self.config = config
         self.model = build_model(self.config, 'cpu')
         self.optimizers: OptimWrapperDict = build_optim_wrapper(self.model, self.config.optim_wrapper)
         self.batch = region_batch(self.config)
@@ -114,7 +119,8 @@ class Method:
             adaptation.limits.copy_(torch.tensor([0.01, 0.05, 0.3])[:, None])
             adaptation._studied = True
         elif kind == 'Curriculum':
-            adaptation.distributions = torch.from_numpy(random.dirichlet(np.ones(19), 1)).float()
+            classes = np.ones(self.config.model.decode_head.num_classes)
+            adaptation.distributions = torch.from_numpy(random.dirichlet(classes, 1)).float()
             adaptation.landmarks = torch.from_numpy(random.choice([0, 5, 13, 255, 255], (1, 256)).astype(np.uint8))
             adaptation._rows = {'random': 0}
 
@@ -307,7 +313,7 @@ def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, flo
 
 def format_row(name: str, rounds: int, size: tuple[int, int], memory_size: tuple[int, int], baseline: int) -> str:
     """Measure a method; a row of the table."""
-    method = Method(name, size)
+    method = Method(method_config(name, size))
     for wrapper in method.optimizers.values():
         for group in wrapper.optimizer.param_groups:
             group['lr'] = 0.0  # the floor's gradients would drive the weights away
@@ -328,7 +334,7 @@ def format_row(name: str, rounds: int, size: tuple[int, int], memory_size: tuple
 
 def peak_of(name: str, size: tuple[int, int], is_naive: bool) -> int:
     """Measure the peak of one side, in bytes."""
-    method = Method(name, size)
+    method = Method(method_config(name, size))
     return peak_memory(method.naive_step() if is_naive else method.step, 'cpu')
 
 
@@ -342,7 +348,7 @@ def main() -> None:
     options = parser.parse_args()
     MMLogger.get_instance('mmengine').setLevel(logging.ERROR)
     size, memory_size = tuple(options.size), tuple(options.memory_size)
-    source_only = Method('source_only', size)
+    source_only = Method(method_config('source_only', size))
     source_only.step()
     baseline = source_only.resident()
     del source_only

@@ -302,6 +302,8 @@ def misspell_config(config: Config) -> None:
     launch.load_config('configs/cl_gta2cty.py', None, 'run', 'none')
 
 
+AUXILIARY_HEAD = dict(type='FCNHead', in_channels=32, in_index=1, channels=8, num_convs=1, num_classes=19)
+
 CASES = [
     # folders
     Case(
@@ -410,6 +412,13 @@ CASES = [
         'split.txt, line 2: there is no image data/worlds/smoke_gta2city/gtav/images/99999.png.',
     ),
     # labels
+    Case(
+        'split file that is a folder',
+        lambda config: (read_split(b'')(config), config.train_dataloader.dataset.update(ann_file='images')),
+        read_source,
+        ValueError,
+        'train_dataloader.dataset.ann_file=data/worlds/smoke_gta2city/gtav/images is no file.',
+    ),
     Case(
         'label of another size',
         lambda config: one_pixel(first(LABELS)),
@@ -697,6 +706,13 @@ CASES = [
         "optim_wrapper has keys ['critic'], but UDASegmentor has only ['discriminator',",
     ),
     Case(
+        'optimizer that does not exist',
+        options(optim_wrapper__encoder__optimizer__type='Adm'),
+        run,
+        KeyError,
+        "optim_wrapper.encoder.optimizer.type: there is no optimizer 'Adm'.",
+    ),
+    Case(
         'sampler of another loop',
         options(train_dataloader__sampler=dict(type='InfiniteSampler', _delete_=True)),
         run,
@@ -708,14 +724,14 @@ CASES = [
         options(train_cfg__val_interval=0),
         run,
         ValueError,
-        'train_cfg.val_interval must be at least 1, got 0. For a run without validation set val_cfg, val_dataloader',
+        'train_cfg.val_interval must be an integer of at least 1, got 0. For a run without validation set',
     ),
     Case(
         'no validation by val_interval=-1',
         options(train_cfg__val_interval=-1),
         run,
         ValueError,
-        'train_cfg.val_interval must be at least 1, got -1.',
+        'train_cfg.val_interval must be an integer of at least 1, got -1.',
     ),
     Case(
         'persistent workers where there are none',
@@ -827,6 +843,111 @@ CASES = [
         run,
         ValueError,
         "train_cfg.on_error must be 'raise' or 'skip', got 'ignore'.",
+    ),
+    Case(
+        'labels that the target would be read with',
+        lambda config: config.target_dataloader.dataset.pipeline.insert(1, dict(type='LoadAnnotations')),
+        run,
+        ValueError,
+        'target_dataloader.dataset.pipeline reads labels (LoadAnnotations), but the target is trained on without',
+    ),
+    Case(
+        'samples that are not packed',
+        lambda config: config.train_dataloader.dataset.pipeline.pop(),
+        run,
+        TypeError,
+        "training data: its pipeline must end with dict(type='PackSegInputs').",
+    ),
+    Case(
+        'scored samples that are not packed',
+        lambda config: config.val_dataloader.dataset.datasets[1].pipeline.pop(),
+        run,
+        TypeError,
+        "val_dataloader.dataset.datasets.1: its pipeline must end with dict(type='PackSegInputs').",
+    ),
+    Case(
+        'scored samples of no domain',
+        lambda config: config.val_dataloader.dataset.datasets[0].pipeline[-1].pop('meta_keys'),
+        run,
+        ValueError,
+        "val_dataloader.dataset.datasets.0: its samples do not say their domain. Its pipeline needs dict(type='TagDom",
+    ),
+    Case(
+        'nothing to score',
+        options(val_dataloader__dataset__datasets=[]),
+        run,
+        ValueError,
+        'BothDomainsDataset: datasets is empty, so there is nothing to score.',
+    ),
+    Case(
+        'best weights by a score of no domain',
+        options(default_hooks__checkpoint__save_best='mIoU'),
+        run,
+        ValueError,
+        "AtomicCheckpointHook.save_best asks for 'mIoU', but scores are named after their domain, as target/mIoU,",
+    ),
+    Case(
+        'early stop by a score of no domain',
+        options(custom_hooks=[dict(type='EarlyStoppingHook', monitor='mIoU')]),
+        run,
+        ValueError,
+        "EarlyStoppingHook.monitor asks for 'mIoU', but scores are named after their domain, as target/mIoU,",
+    ),
+    Case(
+        'every zeroth prediction drawn',
+        options(default_hooks__visualization=dict(type='SegVisualizationHook', draw=True, interval=0)),
+        run,
+        ValueError,
+        'SegVisualizationHook.interval must be at least 1, got 0.',
+    ),
+    Case(
+        'run of no iterations',
+        options(train_cfg__max_iters=0),
+        run,
+        ValueError,
+        'train_cfg.max_iters must be an integer of at least 1, got 0.',
+    ),
+    Case(
+        'run of epochs',
+        options(train_cfg=dict(by_epoch=True, max_epochs=1, _delete_=True)),
+        run,
+        TypeError,
+        "PositionSampler orders training data of train_cfg.type='UDATrainLoop' alone, for a UDASegmentor;",
+    ),
+    Case(
+        'no size to pad to',
+        options(model__data_preprocessor__size=None),
+        run,
+        ValueError,
+        'model.data_preprocessor needs size=(height, width), that of the crops, or size_divisor.',
+    ),
+    Case(
+        'head that reads a map that is not there',
+        options(model__auxiliary_head=[AUXILIARY_HEAD, dict(AUXILIARY_HEAD, in_index=3)]),
+        run,
+        ValueError,
+        'model.auxiliary_head.1.in_index=3, but model.backbone gives 3 maps, which are numbered from 0.',
+    ),
+    Case(
+        'head for maps of other channels',
+        options(model__decode_head__in_channels=[16, 32, 17]),
+        run,
+        ValueError,
+        'model.decode_head.in_channels=[16, 32, 17], but the maps [0, 1, 2] of model.backbone have [16, 32, 16]',
+    ),
+    Case(
+        'cascade of heads',
+        lambda config: config.model.update(decode_head=[config.model.decode_head] * 2),
+        build_model,
+        TypeError,
+        'model.decode_head must describe one head; for cascades of heads there is no adaptation.',
+    ),
+    Case(
+        'one score map for many classes',
+        options(model__decode_head__out_channels=1),
+        build_model,
+        ValueError,
+        'The decode head has out_channels=1, one score map, which tells two classes apart, but num_classes=19.',
     ),
     Case(
         'misspelt option of the command line',

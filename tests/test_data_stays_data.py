@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 EXECUTING_MODULES = {
     *('_pickle', 'cloudpickle', 'code', 'codeop', 'dill', 'importlib', 'joblib', 'marshal', 'pickle', 'runpy'),
-    *('shelve', 'torch.hub', 'torch.jit', 'torch.package', 'torch.utils.model_zoo', 'yaml'),
+    *('shelve', 'submitit', 'torch.hub', 'torch.jit', 'torch.package', 'torch.utils.model_zoo', 'yaml'),
 }
 EXECUTING_BUILTINS = {'eval', 'exec', '__import__'}
 EXECUTING_CALLS = {
@@ -76,6 +76,8 @@ OURS = {
     'cda_mmseg/paper/composition.py': {'Config.fromfile'},
     'cda_mmseg/engine/launch_record.py': {'Config.fromfile'},
     'cda_mmseg/report/run.py': {'Config.fromfile'},
+    # pickles of its own jobs, in the sweep's folder
+    'cda_mmseg/experiments/commands.py': {'import submitit'},
     # models of the tools that install the safe loader first
     'cda_mmseg/engine/checkpointing/fitting.py': {'import mmseg.apis.init_model'},
     'cda_mmseg/paper/pipeline_views.py': {'import mmseg.apis.init_model'},

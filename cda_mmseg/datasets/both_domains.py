@@ -26,8 +26,8 @@ class BothDomainsDataset(ConcatDataset):
         ignore_keys (Sequence[str]): Keys of the meta information in which the data sets may differ.
 
     Raises:
-        ValueError: If the data sets differ in their classes, are tagged ``target`` beside ``target_…``, or cannot be
-            augmented.
+        ValueError: If there are none, or they differ in their classes, are tagged ``target`` beside ``target_…``, or
+            cannot be augmented.
         TypeError: If data sets that are built already shall be augmented.
     """
 
@@ -40,6 +40,8 @@ class BothDomainsDataset(ConcatDataset):
     ) -> None:
         self.pipeline = list(pipeline)
         datasets = list(datasets)
+        if not datasets:
+            raise ValueError('BothDomainsDataset: datasets is empty, so there is nothing to score.')
         if any(step['type'] == 'TestTimeAug' for step in self.pipeline):
             for number, member in enumerate(datasets):
                 if not isinstance(member, Mapping):

@@ -85,7 +85,8 @@ def listing_problems(config: Mapping, place: str) -> Iterator[ListingProblem]:
     dataset = DATASETS.build(dict(config, pipeline=[], lazy_init=True, serialize_data=False))
     folder = dataset.data_prefix.get('img_path')
     if folder is not None and is_local(folder, dataset.backend_args) and os.path.isdir(folder):
-        yield from _check(dataset, place, _loads_labels(config.get('pipeline', ())))
+        has_split = bool(config.get('ann_file')) or (bool(dataset.ann_file) and not os.path.isdir(dataset.ann_file))
+        yield from _check(dataset, place, has_split, _loads_labels(config.get('pipeline', ())))
 
 
 def single_configs(config: Mapping, key: str) -> Iterator[tuple[str, Mapping]]:
@@ -119,7 +120,7 @@ def _loads_labels(steps: object) -> bool:
     return isinstance(steps, list | tuple) and any(map(_loads_labels, steps))
 
 
-def _check(dataset: BaseSegDataset, place: str, loads_labels: bool) -> Iterator[ListingProblem]:
+def _check(dataset: BaseSegDataset, place: str, has_split: bool, loads_labels: bool) -> Iterator[ListingProblem]:
     """Check one data set on the local file system."""
 
     def damage(found: Mapping[str, str], folder: str, what: str, remedy: str) -> Iterator[ListingProblem]:
@@ -134,7 +135,6 @@ def _check(dataset: BaseSegDataset, place: str, loads_labels: bool) -> Iterator[
     images, labels = (dataset.data_prefix.get(name) for name in ('img_path', 'seg_map_path'))
     is_recursive = not isinstance(dataset, SourceDataset)
     entries = dict(_walk(images, is_recursive, place))
-    has_split = bool(dataset.ann_file) and not os.path.isdir(dataset.ann_file)
     if has_split:
         names = _check_split(dataset, place, entries)
     else:

@@ -40,6 +40,20 @@ def steps_of(dataset: BaseDataset) -> list[Callable]:
     return steps
 
 
+def check_packed(sample: object, place: str) -> None:
+    """Refuse what a pipeline gives to a segmentor if it was not packed for one.
+
+    Args:
+        sample (object): What the pipeline gives.
+        place (str): Whose it is, for errors.
+
+    Raises:
+        TypeError: If it lacks what ``PackSegInputs`` adds.
+    """
+    if not isinstance(sample, dict) or 'data_samples' not in sample:
+        raise TypeError(f"{place}: its pipeline must end with dict(type='PackSegInputs').")
+
+
 def domain_of(dataset: BaseDataset) -> str:
     """Return the domain that a data set tags its samples with; an empty name without ``TagDomain``."""
     return next((step.domain for step in steps_of(dataset) if isinstance(step, TagDomain)), '')

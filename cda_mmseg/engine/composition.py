@@ -54,7 +54,7 @@ def compose(config: Config) -> None:
     for key in ('adaptations', 'execution'):
         if parts.get(key):
             config.model[key] = _merge(parts[key], config.model.get(key) or {})
-    if parts.get('source_loss'):
+    if parts.get('source_loss') and isinstance(config.model.decode_head, dict):
         if own := config.model.decode_head.get('loss_decode'):
             named = own.type if isinstance(own, dict) else ', '.join(one.type for one in own)
             raise ValueError(
@@ -118,7 +118,7 @@ def _check_method(config: Config) -> None:
 def _expand_home(node: Config | Mapping | list) -> None:
     """Write out the home folder in every value."""
     for key, value in list(enumerate(node) if isinstance(node, list) else node.items()):
-        if isinstance(value, str) and value.startswith('~/'):
+        if isinstance(value, str) and (value == '~' or value.startswith('~/')):
             node[key] = os.path.expanduser(value)
         elif isinstance(value, Mapping | list):
             _expand_home(value)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from cda_mmseg.datasets.listing import check_listing
-from cda_mmseg.datasets.pipelines import check_stock_loaders, domain_of, domains_of, single_data_sets
+from cda_mmseg.datasets.pipelines import check_packed, check_stock_loaders, domain_of, domains_of, single_data_sets
 from cda_mmseg.datasets.preparation import check_prepared_copy
 from cda_mmseg.datasets.transforms.image_files import READING_ERRORS
 from cda_mmseg.engine.label_checks import check_labels_as_read, one_opencv_thread
@@ -159,7 +159,9 @@ def _check_channels(dataset: Dataset, model: nn.Module, key: str) -> None:
     channels: dict[str, int] = {}
     for place, single in single_data_sets(dataset, key) if check else ():
         with suppress(IndexError, *READING_ERRORS), seeded_sample(0), one_opencv_thread():
-            inputs = single[0]['inputs']
+            sample = single[0]
+            check_packed(sample, place)
+            inputs = sample['inputs']
             first = inputs[0] if isinstance(inputs, list) else inputs
             channels[place] = first.shape[0]
     for place, found in channels.items():
@@ -175,7 +177,8 @@ def check_metrics(metrics: Sequence[BaseMetric], dataset: Dataset, key: str) -> 
         key (str): Where the metrics stand in the run's config, for errors.
 
     Raises:
-        ValueError: If mmseg's ``IoUMetric`` scores more than one domain, or two images of one domain have one name.
+        ValueError: If mmseg's ``IoUMetric`` scores more than one domain, ours gets samples that name none, or two
+            images of one domain have one name.
     """
     domains = sorted(domains_of(dataset))
     pooling = [one for one in metrics if isinstance(one, IoUMetric) and not isinstance(one, DomainIoUMetric)]
@@ -185,11 +188,27 @@ def check_metrics(metrics: Sequence[BaseMetric], dataset: Dataset, key: str) -> 
             f'{key}: IoUMetric would give one score for the pixels of all domains ({named}). Use '
             "dict(type='DomainIoUMetric'), which scores each, or data of one domain."
         )
+    if any(isinstance(one, DomainIoUMetric) for one in metrics) and is_main_process():
+        _check_tags(dataset, f'{key.replace("evaluator", "dataloader")}.dataset')
     for metric in metrics:
         if isinstance(metric, DomainIoUMetric) and metric.output_dir is not None:
             for _, single in single_data_sets(dataset, ''):
                 for index in range(len(single)):
                     metric.prediction_file(domain_of(single), single.get_data_info(index)['img_path'])
+
+
+def _check_tags(dataset: Dataset, key: str) -> None:
+    """Look at the first sample of each data set, whose metric wants to know its domain."""
+    for place, single in single_data_sets(dataset, key):
+        samples: list = []
+        with suppress(IndexError, *READING_ERRORS), seeded_sample(0), one_opencv_thread():
+            found = single[0]['data_samples']
+            samples = found if isinstance(found, list) else [found]
+        if not all('domain' in sample.metainfo for sample in samples):
+            raise ValueError(
+                f"{place}: its samples do not say their domain. Its pipeline needs dict(type='TagDomain', domain=...) "
+                "before PackSegInputs, and 'domain' among the meta_keys of that."
+            )
 
 
 def check_domains_differ(source: Dataset, other: Dataset, key: str) -> None:

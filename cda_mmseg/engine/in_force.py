@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim import _ParamScheduler
 from mmengine.runner import Runner
+from mmseg.engine import SegVisualizationHook
 from torch import nn
 
 from cda_mmseg.datasets.pipelines import LABEL_LOADERS, domains_of, single_data_sets, steps_of
 from cda_mmseg.datasets.transforms import LoadLabelIds
+from cda_mmseg.datasets.transforms.tag_domain import role_of
 from cda_mmseg.engine.hooks import BoundedHistoryHook, StopHook
 from cda_mmseg.engine.run_settings import describe_settings, write_schedule
+from cda_mmseg.evaluation.domain_iou import DomainIoUMetric
 from cda_mmseg.models.losses import WarmStartLoss
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ def check_in_force(runner: Runner, model: 'UDASegmentor') -> None:
         model: Its segmentor, unwrapped.
 
     Raises:
-        ValueError: If a schedule counts epochs, of which a run by iterations has one, or is of an unknown player.
+        ValueError: If a schedule counts epochs, of which a run by iterations has one, or is of an unknown player; if a
+            hook waits for a score that no validation gives, or draws every zeroth prediction.
     """
     written = runner.cfg.get('param_scheduler')
     players = set(written) if isinstance(written, dict) and 'type' not in written else set()
@@ -41,6 +45,7 @@ def check_in_force(runner: Runner, model: 'UDASegmentor') -> None:
         raise ValueError(
             f'param_scheduler has keys {unknown}, but {type(model).__name__} has only {list(model.player_names)}.'
         )
+    _check_validation_hooks(runner)
     for key, scheduler in _schedulers(runner):
         if scheduler.by_epoch and not getattr(scheduler, 'need_val_args', False):
             raise ValueError(
@@ -53,6 +58,27 @@ def check_in_force(runner: Runner, model: 'UDASegmentor') -> None:
         runner.logger.warning(
             f'custom_hooks replaces the list of configs/_base_/default_runtime.py. Add to it {without}.'
         )
+
+
+def _check_validation_hooks(runner: Runner) -> None:
+    validation = runner.val_loop
+    if validation is None:
+        return
+    metrics, wanted = validation.evaluator.metrics, {}
+    for hook in runner.hooks:
+        if isinstance(hook, SegVisualizationHook) and hook.draw and hook.interval < 1:
+            raise ValueError(f'SegVisualizationHook.interval must be at least 1, got {hook.interval}.')
+        if isinstance(hook, EarlyStoppingHook):
+            wanted[hook.monitor] = 'EarlyStoppingHook.monitor'
+        if isinstance(hook, CheckpointHook):
+            wanted |= {name: f'{type(hook).__name__}.save_best' for name in hook.save_best or () if name != 'auto'}
+    if all(isinstance(one, DomainIoUMetric) and not one.prefix for one in metrics):
+        domains = set(domains_of(validation.dataloader.dataset)) - {''}
+        domains |= {role_of(domain) for domain in domains}
+        for name, place in wanted.items():
+            if name.partition('/')[0] not in domains:
+                known = ', '.join(f'{domain}/mIoU' for domain in sorted(domains, reverse=True))
+                raise ValueError(f'{place} asks for {name!r}, but scores are named after their domain, as {known}.')
 
 
 def _schedulers(runner: Runner) -> Iterator[tuple[str, _ParamScheduler]]:

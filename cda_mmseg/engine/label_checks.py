@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from cda_mmseg.datasets.label_ids import ID_MAPS, IGNORE
-from cda_mmseg.datasets.pipelines import LABEL_LOADERS, single_data_sets, steps_of
+from cda_mmseg.datasets.pipelines import LABEL_LOADERS, check_packed, single_data_sets, steps_of
 from cda_mmseg.datasets.transforms import LoadLabelIds
 from cda_mmseg.datasets.transforms.check_files import checked
 from cda_mmseg.datasets.transforms.image_files import READING_ERRORS
@@ -99,8 +99,27 @@ def check_has_labels(dataset: Dataset, key: str) -> None:
         if not any(isinstance(step, LABEL_LOADERS) for step in steps_of(single)) and len(single):
             with seeded_sample(0), one_opencv_thread():
                 sample = single[0]
+            check_packed(sample, place)
             if 'gt_sem_seg' not in sample['data_samples']:
                 raise ValueError(f'{place}.pipeline loads no labels: it needs LoadAnnotations or LoadLabelIds.')
+
+
+def check_reads_no_labels(dataset: Dataset, key: str) -> None:
+    """Refuse to read labels of the target, which would choose its crops if nothing else.
+
+    Args:
+        dataset (Dataset): The target's training data.
+        key (str): Where it stands in the config, for errors.
+
+    Raises:
+        ValueError: If a step of a pipeline loads labels.
+    """
+    for place, single in single_data_sets(dataset, key):
+        if names := [type(step).__name__ for step in steps_of(single) if isinstance(step, LABEL_LOADERS)]:
+            raise ValueError(
+                f'{place}.pipeline reads labels ({", ".join(names)}), but the target is trained on without: take that '
+                'step out. Target pictures with labels belong into labelled_target.'
+            )
 
 
 @contextmanager

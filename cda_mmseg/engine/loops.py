@@ -7,6 +7,7 @@ from mmengine.dist import get_dist_info, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
+from mmseg.models import SegDataPreProcessor
 from mmseg.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -24,7 +25,7 @@ from cda_mmseg.engine.data_checks import (
     check_unseen,
 )
 from cda_mmseg.engine.in_force import check_in_force, describe_run
-from cda_mmseg.engine.label_checks import check_has_labels, check_labels_as_read
+from cda_mmseg.engine.label_checks import check_has_labels, check_labels_as_read, check_reads_no_labels
 from cda_mmseg.engine.optim import PlayerOptimWrapperDict
 from cda_mmseg.engine.orders import build_order
 from cda_mmseg.engine.runner import UDARunner
@@ -79,6 +80,9 @@ def _check_model(model: nn.Module) -> None:
             "model.type='UDASegmentor', which is the same without adaptations, or use mmengine's loop: "
             "train_cfg.type='IterBasedTrainLoop', train_dataloader.sampler.type='InfiniteSampler'."
         )
+    preprocessor = model.data_preprocessor
+    if isinstance(preprocessor, SegDataPreProcessor) and not (preprocessor.size or preprocessor.size_divisor):
+        raise ValueError('model.data_preprocessor needs size=(height, width), that of the crops, or size_divisor.')
 
 
 def _check_optimizers(config: OptimWrapper | dict | None) -> None:
@@ -121,9 +125,10 @@ class UDATrainLoop(IterBasedTrainLoop):
         TypeError: If a loader is not a config dict, the model no ``UDASegmentor``, or there is one optimizer for all.
         KeyError: If a loader has no data set.
         OSError: If a folder of a data set is missing or may not be read.
-        ValueError: If a loader has another sampler than ``PositionSampler`` or no images, the source other classes than
-            the decode head or ``labelled_target``, or either of the target's data no images of its own; if validations
-            are less than an iteration apart; or if the config was not composed.
+        ValueError: If a loader has another sampler than ``PositionSampler`` or no images, the target's reads labels,
+            the source other classes than the decode head or ``labelled_target``, or either of the target's data no
+            images of its own; if the run, or what lies between its validations, is no number of iterations; if images
+            have no size to be padded to; or if the config was not composed.
     """
 
     def __init__(
@@ -148,12 +153,15 @@ class UDATrainLoop(IterBasedTrainLoop):
             )
         _check_model(self._model(runner))
         _check_optimizers(runner.optim_wrapper)
+        if not isinstance(max_iters, int) or max_iters < 1:
+            raise ValueError(f'train_cfg.max_iters must be an integer of at least 1, got {max_iters!r}.')
         for place, interval in [('', val_interval), *(dynamic_intervals or ())]:
-            if interval < 1:
+            if not isinstance(interval, int) or interval < 1:
                 key = f'dynamic_intervals (from iteration {place})' if place else 'val_interval'
                 raise ValueError(
-                    f'train_cfg.{key} must be at least 1, got {interval}. For a run without validation set val_cfg, '
-                    'val_dataloader and val_evaluator to None; for one at the end alone, val_interval to max_iters.'
+                    f'train_cfg.{key} must be an integer of at least 1, got {interval!r}. For a run without validation '
+                    'set val_cfg, val_dataloader and val_evaluator to None; for one at the end alone, val_interval to '
+                    'max_iters.'
                 )
         self.data_sets = {'source': self._build_data_set(dataloader, 'source', 'train_dataloader')}
         labelled = runner.cfg.get('labelled_target')
@@ -190,6 +198,8 @@ class UDATrainLoop(IterBasedTrainLoop):
 
     def _build_checked(self, config: dict, key: str) -> Dataset:
         dataset = build_training_set(config, key, self.on_error == 'skip')
+        if key == 'target_dataloader.dataset':
+            check_reads_no_labels(dataset, key)
         if is_main_process():
             check_labels_as_read(dataset, key, True, skips_damaged=self.on_error == 'skip')
             if key != 'target_dataloader.dataset':

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import torch
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
-from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -207,7 +207,10 @@ class PlayerOptimWrapperConstructor:
 
 
 def _check_settings(key: str, config: dict, parameters: list[str]) -> None:
-    """Refuse clipping that leaves no gradient; name custom keys that look like a part of the player but match none."""
+    """Refuse unknown optimizers and clipping that leaves no gradient; name custom keys that only look like a part."""
+    kind = (config.get('optimizer') or {}).get('type')
+    if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+        raise KeyError(f'{key}.optimizer.type: there is no optimizer {kind!r}.')
     if (config.get('clip_grad') or {}).get('max_norm', 1) <= 0:
         raise ValueError(f'{key}.clip_grad.max_norm must be positive: otherwise nothing is trained.')
     for custom in (config.get('paramwise_cfg') or {}).get('custom_keys') or ():

@@ -12,7 +12,7 @@ from mmengine.logging import MMLogger
 from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset, Sampler
 
-from cda_mmseg.datasets.pipelines import check_stock_loaders
+from cda_mmseg.datasets.pipelines import check_packed, check_stock_loaders
 from cda_mmseg.datasets.transforms.image_files import READING_ERRORS, raise_named
 from cda_mmseg.datasets.transforms.load_superpixels import superpixels_of
 from cda_mmseg.engine.orders import PermutationOrder, SampleOrder
@@ -100,6 +100,7 @@ def check_labels(sample: dict, dataset: Dataset) -> None:
     Raises:
         ValueError: If a label is neither a class nor the ignored one.
     """
+    check_packed(sample, 'training data')
     classes = dataset.metainfo.get('classes')
     if classes is None or 'gt_sem_seg' not in sample['data_samples'] or superpixels_of(dataset) is not None:
         return
@@ -132,7 +133,7 @@ class PositionSampler(Sampler):
     def __init__(self, dataset: PositionedDataset, seed: int | None = None, start: int = 0) -> None:
         if not isinstance(dataset, PositionedDataset):
             raise TypeError(
-                'PositionSampler orders training data of UDATrainLoop only; '
+                "PositionSampler orders training data of train_cfg.type='UDATrainLoop' alone, for a UDASegmentor; "
                 f"for a {type(dataset).__name__} in another loop use mmengine's InfiniteSampler or DefaultSampler."
             )
         self.dataset = dataset

@@ -5,7 +5,15 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from cda_mmseg.experiments.sweep import RESULT, Sweep, run_name
 
@@ -26,7 +34,8 @@ class SweepProgress:
         self._bars: dict[Path, TaskID] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        columns = ('{task.description}', BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        name = TextColumn('{task.description}', markup=False)
+        columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns)
         self._runs = self._progress.add_task('runs', total=len(self._folders))
 
@@ -45,7 +54,7 @@ class SweepProgress:
 
     def print(self, line: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(line, highlight=False, soft_wrap=True)
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def tasks(self) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from benchmarks import methods
-from benchmarks.methods import METHODS, Method, ratio_of
+from benchmarks.methods import METHODS, Method, method_config, ratio_of
 
 SIZE = 64, 32
 QUICK = 'source_only', 'gradient_reversal', 'max_square', 'mic'
@@ -32,7 +32,7 @@ def weights(method: Method) -> dict:
     'name', [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.campaign]) for name in METHODS]
 )
 def test_naive_step_and_floor_are_those_of_the_method(name):
-    ours, naive = Method(name, SIZE), Method(name, SIZE)
+    ours, naive = (Method(method_config(name, SIZE)) for _ in range(2))
     before = weights(ours)
     assert before.keys() == weights(naive).keys()
     ours.step()

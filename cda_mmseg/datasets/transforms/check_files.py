@@ -7,7 +7,17 @@ from mmseg.datasets.transforms import LoadAnnotations, PhotoMetricDistortion, RG
 from PIL import Image
 
 from ..png import SIGNATURE, size_of
-from .image_files import TURNED, UPRIGHT, check_image, check_pixels, decode_image, orientation, read_file, refuse_turned
+from .image_files import (
+    TURNED,
+    UPRIGHT,
+    check_image,
+    check_pixels,
+    decode_image,
+    orientation,
+    read_file,
+    refuse_program,
+    refuse_turned,
+)
 from .load_label_ids import check_label
 
 EIGHT_BITS = ('color', 'grayscale')  # mmcv's flags for 8 bits, turned by EXIF
@@ -93,6 +103,7 @@ class CheckLabelFile(BaseTransform):
                 size, mode, kind = header.size, header.mode, header.format
         except Exception as error:
             raise ValueError(f'{path}: damaged label file ({error}); fetch it again') from error
+        refuse_program(path, kind)
         check_pixels(path, size)
         if kind == 'JPEG' or mode not in INDEX_MODES:
             raise ValueError(

@@ -80,7 +80,7 @@ def check_image(path: str, data: bytes, verify: bool = False) -> tuple[int, int]
         tuple[int, int] | None: Width and height in pixels as stored, None if Pillow does not know the format.
 
     Raises:
-        ValueError: If the file is empty, cut off, damaged or larger than 179 million pixels.
+        ValueError: If the file is empty, cut off, damaged, a program or larger than 179 million pixels.
     """
     if not data:
         raise ValueError(f'{path}: empty image file (0 bytes); fetch it again')
@@ -94,13 +94,20 @@ def check_image(path: str, data: bytes, verify: bool = False) -> tuple[int, int]
     else:
         try:
             with Image.open(io.BytesIO(data)) as header:
-                size = header.size
+                size, kind = header.size, header.format
         except Image.DecompressionBombError as error:
             raise ValueError(f'{path}: {error}') from error
         except Exception:  # a format that only OpenCV knows, or no image: decoding will tell
             return None
+        refuse_program(path, kind)
     check_pixels(path, size)
     return size
+
+
+def refuse_program(path: str, kind: str | None) -> None:
+    """Refuse what Pillow does not decode but hands to Ghostscript, which runs it; ``kind`` is Pillow's name for it."""
+    if kind == 'EPS':
+        raise ValueError(f'{path}: an EPS file, which is a program that draws a picture; save it as a PNG')
 
 
 def check_pixels(path: str, size: tuple[int, int]) -> None:

@@ -23,7 +23,8 @@ class LargeKernelConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(N, in_channels, H, W)``."""
-        if GATHERS and x.device.type == 'cpu' and x.shape[2] * x.shape[3] <= LARGEST_MAP:
+        # what is traced, as mmseg's get_flops does, says what is computed and not on which CPU
+        if GATHERS and not torch.jit.is_tracing() and x.device.type == 'cpu' and x.shape[2] * x.shape[3] <= LARGEST_MAP:
             return convolve_gathered(x, self.weight, self.bias)
         return super().forward(x)
 

@@ -13,9 +13,10 @@ from cda_mmseg.models.players import EncoderPlayer
 
 
 def check_heads(player: EncoderPlayer) -> None:
-    """Refuse heads whose loss is not ``loss_by_feat(forward(x))``.
+    """Refuse heads whose loss is not ``loss_by_feat(forward(x))``, or that have one score map for many classes.
 
     Raises:
+        ValueError: If a head has one score map for other than two classes, which mmseg lets pass.
         TypeError: If a head computes its loss in another way (cascade, mask-classification and SAN heads).
     """
     for prefix, head in player.heads.items():
@@ -23,6 +24,11 @@ def check_heads(player: EncoderPlayer) -> None:
             raise TypeError(
                 f'The {prefix} head {type(head).__name__} does not compute its loss as loss_by_feat(forward(x)): '
                 "adaptation needs a head that inherits BaseDecodeHead's loss (FCNHead, ASPPHead, SegformerHead, ...)."
+            )
+        if head.out_channels == 1 and head.num_classes != 2:
+            raise ValueError(
+                f'The {prefix} head has out_channels=1, one score map, which tells two classes apart, but '
+                f'num_classes={head.num_classes}. Leave out_channels out, or set num_classes=2.'
             )
 
 

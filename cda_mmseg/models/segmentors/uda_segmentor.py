@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.model import ModuleDict
 from mmengine.optim import OptimWrapperDict
@@ -21,6 +21,7 @@ from cda_mmseg.models.players import DOMAINS, EncoderPlayer
 from cda_mmseg.models.segmentors import signals
 from cda_mmseg.models.segmentors.execution import Execution
 from cda_mmseg.models.segmentors.head_losses import check_heads, head_losses
+from cda_mmseg.models.segmentors.head_maps import head_maps_compared
 from cda_mmseg.models.segmentors.single_values import single_values_named
 from cda_mmseg.models.segmentors.step import Step
 from cda_mmseg.utils.progress import TrainingProgress
@@ -108,7 +109,10 @@ class UDASegmentor(EncoderDecoder):
         choice = Execution.from_config(execution)
         encoder_decoder['backbone'] = choice.of_network('backbone', encoder_decoder['backbone'])
         head_config = encoder_decoder['decode_head']
-        check_test_cfg(encoder_decoder.get('test_cfg') or {})
+        if not isinstance(head_config, Mapping):
+            raise TypeError('model.decode_head must describe one head; for cascades of heads there is no adaptation.')
+        encoder_decoder['test_cfg'] = ConfigDict({'mode': 'whole', **(encoder_decoder.get('test_cfg') or {})})
+        check_test_cfg(encoder_decoder['test_cfg'])
         super().__init__(**encoder_decoder)
         self.execution = choice
         self.freeze_batch_norm = freeze_batch_norm
@@ -206,7 +210,9 @@ class UDASegmentor(EncoderDecoder):
                 "train_cfg.type='UDATrainLoop'. mmengine's loops train model.type='EncoderDecoder', which takes no "
                 'adaptations and no execution.'
             )
-        with nullcontext() if self._checked_players else single_values_named(self):
+        if self._checked_players:
+            return self._train_step(data, optim_wrapper, forwards)
+        with head_maps_compared(self.encoder), single_values_named(self):
             return self._train_step(data, optim_wrapper, forwards)
 
     def _train_step(

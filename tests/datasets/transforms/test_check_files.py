@@ -11,7 +11,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.registry import init_default_scope
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS
-from PIL import Image
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from cda_mmseg.datasets.pipelines import check_stock_loaders
 from cda_mmseg.datasets.transforms.check_files import CheckImageFile, CheckLabelFile, checked
@@ -60,6 +60,22 @@ def test_good_files_are_read_as_before(tmp_path, image, label):
     paths = dict(img_path=found['img_path'], seg_map_path=found['seg_map_path'], reduce_zero_label=False)
     assert np.array_equal(found['img'], LoadImageFromFile()(dict(paths))['img'])
     assert np.array_equal(found['gt_seg_map'], LoadAnnotations()(dict(paths, seg_fields=[]))['gt_seg_map'])
+
+
+def test_a_picture_that_is_a_program_never_runs(tmp_path, monkeypatch):
+    """Pillow gives EPS files to Ghostscript, whatever their names end in."""
+    (tmp_path / 'gs').write_text(f'#!/bin/sh\ntouch {tmp_path}/it_has_run\n')
+    (tmp_path / 'gs').chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, 'gs_binary', None)
+    program, by_pillow = saved(CLASSES, 'EPS'), LoadImageFromFile(imdecode_backend='pillow')
+    for image, label in ((program, None), (GOOD_IMAGE, program)):
+        with pytest.raises(ValueError, match=f'{"label" if label else "image"}: an EPS file, which is a program'):
+            read(tmp_path, image, label, by_pillow, LoadAnnotations())
+    assert not (tmp_path / 'it_has_run').exists()
+    with pytest.raises(UnidentifiedImageError):  # what that program left is none
+        by_pillow(dict(img_path=str(tmp_path / 'label')))
+    assert (tmp_path / 'it_has_run').exists()
 
 
 def grey_png_of_two_bits() -> bytes:

@@ -40,6 +40,13 @@ def test_only_small_maps_on_a_cpu_that_needs_it_are_gathered(monkeypatch):
         assert convolves == [not gathers, True]
 
 
+def test_a_traced_network_is_the_same_on_every_cpu(monkeypatch):
+    """mmseg's get_flops traces it, and shapes are tensors then."""
+    monkeypatch.setattr(large_kernel_conv, 'GATHERS', True)
+    traced = torch.jit.trace(LargeKernelConv2d(2, 3, 7), torch.randn(1, 2, 4, 8))
+    assert 'aten::_convolution' in str(traced.graph) and 'aten::im2col' not in str(traced.graph)
+
+
 @pytest.mark.skipif(platform.machine() not in ('x86_64', 'AMD64'), reason='the capabilities of x86')
 @pytest.mark.parametrize(('capability', 'gathers'), [('avx2', True), ('default', False)])
 def test_the_capability_decides(capability, gathers):
