@@ -5,10 +5,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench lint format clean
+.PHONY: help setup demo test test-all bench docs docs-links lint format clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
+DOCS_VENV := .venv-docs
+SPHINX := $(DOCS_VENV)/bin/python -m sphinx --fail-on-warning --keep-going -c docs . work_dirs/docs
 INSTALLED := $(VENV)/.installed
 INSTALLING := $(VENV)/.installing
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
@@ -16,7 +18,7 @@ CHECK_VERSION := sys.exit(sys.version_info < (3, 11))
 PYTHON_CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python)
 
 help: ## List the commands.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Make .venv with the tested versions of everything (the other commands do it by themselves).
 
@@ -59,6 +61,21 @@ test-all: $(INSTALLED) ## Run the test suite and the long campaigns; keep the ou
 bench: $(INSTALLED) ## Run every benchmark on an idle machine; write docs/results/benchmarks_cpu.md.
 	$(VENV_PYTHON) -m benchmarks
 
+# Documents need none of the packages that training needs.
+$(DOCS_VENV)/.installed: requirements/locked_docs.txt
+	@for candidate in $(PYTHON_CANDIDATES); do \
+	    if "$$candidate" -c "import ensurepip, sys, venv; $(CHECK_VERSION)" 2> /dev/null; then python=$$candidate; break; fi; \
+	done; \
+	"$${python:?No Python 3.11 or newer with the venv module}" -m venv --clear $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --requirement requirements/locked_docs.txt
+	@touch $@
+
+docs: $(DOCS_VENV)/.installed ## Build the pages into work_dirs/docs; a link that leads to no page or file is an error.
+	$(SPHINX)/html -b html
+
+docs-links: $(DOCS_VENV)/.installed ## Ask every address that the pages name, over the network.
+	$(SPHINX)/links -b linkcheck
+
 lint: $(INSTALLED) ## Check lint rules, format, and that imports go down only.
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
@@ -69,5 +86,5 @@ format: $(INSTALLED) ## Apply lint fixes and format.
 	$(VENV_PYTHON) -m ruff format
 
 clean: ## Remove the environment, builds and caches; data/ and work_dirs/ stay.
-	rm -rf $(VENV) build dist *.egg-info cda_mmseg/.mim .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DOCS_VENV) build dist *.egg-info cda_mmseg/.mim .pytest_cache .ruff_cache .hypothesis
 	find cda_mmseg tools tests benchmarks configs -name __pycache__ -prune -exec rm -rf {} +
