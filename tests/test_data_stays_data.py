@@ -72,7 +72,8 @@ OURS = {
     'cda_mmseg/launch.py': {'Config.fromfile'},
     'cda_mmseg/experiments/sweep.py': {'Config.fromfile'},
     'cda_mmseg/paper/composition.py': {'Config.fromfile'},
-    'cda_mmseg/visualization/report.py': {'Config.fromfile'},
+    'cda_mmseg/engine/launch_record.py': {'Config.fromfile'},
+    'cda_mmseg/report/run.py': {'Config.fromfile'},
     # models of the tools that install the safe loader first
     'cda_mmseg/engine/checkpointing/fitting.py': {'import mmseg.apis.init_model'},
     'cda_mmseg/paper/pipeline_views.py': {'import mmseg.apis.init_model'},

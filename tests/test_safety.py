@@ -158,7 +158,7 @@ WAYS = {
         *('--after', SMOKE, run / 'iter_2.pth', '--out', run.parent / 'new'),
     ),
     'gradient_sizes': lambda run, config: ('gradient_sizes.py', SMOKE, run / 'iter_2.pth', '--batches', 1),
-    'compare_runs': lambda run, config: ('compare_runs.py', f'adapted={run}', '--out', run.parent / 'new'),
+    'report': lambda run, config: ('report.py', f'adapted={run}', '--out', run.parent / 'report.html'),
     'predict': lambda run, config: (
         *('predict.py', 'data/worlds/smoke_gta2city/gtav/images', '--config', SMOKE),
         *('--checkpoint', run / 'iter_2.pth', '--out', run.parent / 'new'),
@@ -174,7 +174,7 @@ OTHERS = {
     'browse_data.py': 'reads no checkpoint',
     'new_pair.py': 'reads no checkpoint',
     'convert_checkpoint.py': 'reads weights of other programs: tests/engine/checkpointing/test_released_weights.py',
-    'demo.py': 'reads those of its own runs, as compare_runs.py does',
+    'demo.py': 'reads those of its own runs, as report.py does',
     'paper.py': 'reads those of its own runs, as gradient_sizes.py does',
     'sweep.py': 'starts train.py, which reads those of its own runs',
 }
@@ -298,7 +298,7 @@ def test_output_stays_in_the_folders_that_the_options_name(trained, smoke_worlds
         ('figures.py', 'losses', '--only', 'fig3', '--out', out / 'figures', '--suffixes', '.png'),
         ('figures.py', 'fig2', SMOKE, checkpoint, '--out', out / 'figures', '--suffixes', '.png'),
         ('gradient_sizes.py', SMOKE, checkpoint, '--batches', 1),
-        ('compare_runs.py', f'../../adapted={run}', '--out', out / 'report'),
+        ('report.py', f'../../adapted={run}', '--out', out / 'report' / 'report.html'),
         ('paper.py', 'table3', '--data', 'smoke', '--no-train', '--out', out / 'paper'),
         (
             *('make_worlds.py', '--out', out / 'worlds', '--size', 64, 32, '--source', 2, '--target-train', 2),

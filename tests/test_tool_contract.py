@@ -30,7 +30,6 @@ EACH_TOOL = pytest.mark.parametrize('tool', TOOLS, ids=lambda tool: tool.stem)
 
 # Arguments that give two things one name.
 ONE_NAME = {
-    'compare_runs': (['--out', 'out', 'a=x', 'a=y'], "two runs are called 'a'"),
     'figures': (
         ['fig4', '--before', 'a.py', 'a.pth', '--after', 'b.py', 'b.pth', '--titles', 'same', 'same'],
         "both models are called 'same'",
@@ -42,7 +41,6 @@ MISSING = {
     'browse_data': ['nowhere.py'],
     'check_data': ['nowhere.py'],
     'choose_snapshot': ['nowhere.py', 'run'],
-    'compare_runs': ['--out', 'out', 'a=nowhere'],
     'convert_checkpoint': ['daformer', 'nowhere.pth', '--out', 'out.pth'],
     'demo': None,
     'figures': ['fig2', 'nowhere.py'],
@@ -55,6 +53,7 @@ MISSING = {
     'paper': ['table1', '--data', 'nowhere', '--no-train'],
     'predict': ['nowhere', '--config', 'config.py', '--checkpoint', 'weights.pth', '--out', 'out'],
     'prepare_data': ['nowhere.py', '--domain', 'source', '--out', 'out'],
+    'report': ['a=nowhere', '--out', 'out.html'],
     'sweep': ['nowhere.py', '--out', 'out'],
     'test': ['nowhere.py', 'weights.pth'],
     'train': ['nowhere.py'],

@@ -17,21 +17,6 @@ NAMES = {
 }
 
 
-def verdict(names: list[str], work_dirs: list[Path]) -> str:
-    """Say in a sentence what adaptation did, on the last snapshots."""
-    from cda_mmseg.visualization.run_log import read_run_log
-
-    runs = zip(work_dirs, names, strict=True)
-    baseline, *adapted = (read_run_log(folder, name).last('target/mIoU').value for folder, name in runs)
-    changes = ', '.join(
-        f'{name} {score:.2f} ({score - baseline:+.2f})' for name, score in zip(names[1:], adapted, strict=True)
-    )
-    return (
-        f'Target mIoU on this seed, last snapshots: source-only {baseline:.2f}, {changes}. One seed of a toy problem '
-        'proves nothing.'
-    )
-
-
 def main() -> None:
     """Read the command line, then show what adaptation does."""
     parser = argparse.ArgumentParser(description='Adapt a small network on built-in streets.')
@@ -49,11 +34,12 @@ def main() -> None:
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Write the world, train the models side by side, compare them."""
+    """Write the world, train the models side by side, report on them."""
     from cda_mmseg.datasets.worlds import write_world
     from cda_mmseg.experiments import SweepProgress, read_sweep, run_sweep
+    from cda_mmseg.report import write_report
+    from cda_mmseg.report.arms import verdict
     from cda_mmseg.utils.loading import install_safe_loader
-    from cda_mmseg.visualization.report import write_report
 
     start = time.monotonic()
     install_safe_loader()
@@ -66,16 +52,14 @@ def show(arguments: argparse.Namespace) -> None:
     print(f"\n2/3  Training three networks in {out}; two go on from the first one's warm start", flush=True)
     with SweepProgress(sweep, out) as progress:
         run_sweep(sweep, out, jobs=len(sweep.arms), keep_weights=True, report=progress.print)
-    print('\n3/3  Curves, table and pictures', flush=True)
+    print('\n3/3  The report', flush=True)
     work_dirs = {NAMES[arm.name]: out / arm.name / f'seed{arguments.seed}' for arm in sweep.arms}
-    report = write_report(work_dirs, out / 'report', notes=[verdict(list(work_dirs), list(work_dirs.values()))])
+    arms = write_report(list(work_dirs.items()), out / 'report.html')
 
-    print(f'\n{report["table"].read_text()}')
+    print(f'\n{verdict(arms)} This is a toy problem.')
     for name, work_dir in work_dirs.items():
         print(f'Checkpoint, {name}: {(work_dir / "last_checkpoint").read_text().strip()}')
-    print(f'Score table:     {report["table"]}')
-    print(f'Curves:          {report["curves"]} (both domains), {report["training"]} (losses)')
-    print(f'Picture panel:   {report["panel"]}')
+    print(f'Report:          {out / "report.html"} (open it in a browser)')
     print(f'Time:            {time.monotonic() - start:.0f} s')
 
 

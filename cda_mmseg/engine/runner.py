@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import tempfile
 import warnings
 
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
@@ -18,8 +20,10 @@ from cda_mmseg.engine.branching import branch
 from cda_mmseg.engine.composition import compose
 from cda_mmseg.engine.data_checks import check_metrics, check_scored_data
 from cda_mmseg.engine.hooks.fitting_hook import check_what_is_loaded
+from cda_mmseg.engine.launch_record import RECORD, describe_launch
 from cda_mmseg.engine.terminal import shorten_terminal
 from cda_mmseg.engine.unread_keys import warn_of_unread_keys
+from cda_mmseg.utils.atomic_file import write_text
 
 # of 107 bytes that the name of a Unix socket may have, see _check_loaders
 LONGEST_TMPDIR = 107 - len('/pymp-XXXXXXXX/listener-XXXXXXXX')
@@ -49,6 +53,12 @@ class UDARunner(Runner):
         shorten_terminal(logger)
         logger.info(f'Versions, the whole config and the hooks of this run stand in {logger.log_file}.')
         return logger
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write down the config and, beside the log, how the run was started."""
+        super().dump_config()
+        write_text(os.path.join(self.log_dir, RECORD), json.dumps(describe_launch(self), indent=1) + '\n')
 
     def test(self) -> dict[str, float]:
         """Check the data, then score it."""

@@ -51,6 +51,17 @@ class ImageResult:
     labeled: bool
     entropy: float | None
 
+    @property
+    def iou(self) -> np.ndarray:
+        """np.ndarray: IoU per class as a fraction; NaN for a class that is neither there nor predicted."""
+        areas = class_areas(self.table)
+        return _ratio(areas[INTERSECTION], areas[PREDICTION] + areas[GROUND_TRUTH] - areas[INTERSECTION])
+
+    @property
+    def mean_iou(self) -> float:
+        """float: Mean of ``iou`` over the classes that have one; NaN without labels."""
+        return _mean(self.iou)
+
 
 @dataclass(frozen=True)
 class DomainScores:
@@ -307,9 +318,8 @@ class DomainIoUMetric(IoUMetric):
         writer.writerow(columns)
         for result in sorted(results, key=lambda result: (result.domain, result.image)):
             areas = class_areas(result.table)
-            iou = _ratio(areas[INTERSECTION], areas[PREDICTION] + areas[GROUND_TRUTH] - areas[INTERSECTION])
             accuracy = _ratio(areas[INTERSECTION].sum(), areas[GROUND_TRUTH].sum())
-            scores = [_percent(value) for value in (_mean(iou), accuracy, *iou)]
+            scores = [_percent(value) for value in (result.mean_iou, accuracy, *result.iou)]
             cells = ['' if np.isnan(score) else score for score in scores]
             writer.writerow([result.domain, result.image, *cells])
         write_text(self.per_image, text.getvalue())

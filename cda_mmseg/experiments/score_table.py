@@ -49,7 +49,7 @@ def score_table(results: Results, scores: Sequence[str], baseline: str, oracle: 
     for arm in results:
         columns = [last_scores(results, arm, score) for score in scores]
         difference, half, pairs = paired_difference(columns[0], lowest)
-        row = [arm, str(len(columns[0])), *(_mean(list(column.values())) for column in columns)]
+        row = [arm, str(len(columns[0])), *(write_mean(column) for column in columns)]
         row.append('' if arm == baseline else f'{difference:+.2f} ± {half:.2f}' if pairs > 1 else f'{difference:+.2f}')
         if oracle:
             # Over the seeds that all three have.
@@ -72,7 +72,9 @@ def score_lines(results: Results) -> str:
     return '\n'.join(['arm,seed,score,iteration,value', *rows]) + '\n'
 
 
-def _mean(values: list[float]) -> str:
+def write_mean(scores: Mapping[int, float]) -> str:
+    """Write mean ± standard deviation over seeds; of one its score, of none nothing."""
+    values = list(scores.values())
     if not values:
         return ''
     return f'{np.mean(values):.2f}' + (f' ± {np.std(values, ddof=1):.2f}' if len(values) > 1 else '')

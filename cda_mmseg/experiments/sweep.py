@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from cda_mmseg.engine.launch_record import describe_machine
 from cda_mmseg.experiments.commands import Commands, LocalCommands
 from cda_mmseg.utils.folder_lock import locked_folder
 from cda_mmseg.visualization.run_log import read_run_log
@@ -236,7 +236,7 @@ def _write_result(arm: Arm, seed: int, work_dir: Path, seconds: int | None) -> N
         seed=seed,
         branch_from=arm.branch_from,
         commit=commit,
-        machine=f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
+        machine=describe_machine(),
         seconds=seconds,
         scores=scores,
     )

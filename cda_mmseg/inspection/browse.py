@@ -15,9 +15,9 @@ from cda_mmseg.datasets.pipelines import check_stock_loaders, domains_of, single
 from cda_mmseg.engine.data_checks import build_training_set
 from cda_mmseg.engine.orders.shares_order import build_order
 from cda_mmseg.engine.sampling import PositionedDataset
-from cda_mmseg.inspection.contact_sheet import contact_sheet
 from cda_mmseg.utils.randomness import stable_hash
-from cda_mmseg.visualization.panel import color_classes
+from cda_mmseg.visualization.class_colors import color_classes
+from cda_mmseg.visualization.contact_sheet import contact_sheet
 
 
 def browse(config: Config, folder: Path, number: int) -> list[Path]:

@@ -14,10 +14,10 @@ from cda_mmseg.datasets.cache import with_progress
 from cda_mmseg.datasets.label_ids import ID_MAPS, IGNORE
 from cda_mmseg.datasets.transforms import LoadImage, LoadLabelIds
 from cda_mmseg.engine.label_checks import one_opencv_thread
-from cda_mmseg.inspection.contact_sheet import contact_sheet
 from cda_mmseg.inspection.folders import Folder
 from cda_mmseg.inspection.pair import Examined, examine, guess_scheme
-from cda_mmseg.visualization.panel import color_classes
+from cda_mmseg.visualization.class_colors import color_classes
+from cda_mmseg.visualization.contact_sheet import contact_sheet
 
 LOOKED_AT = 200  # files of a folder that are read, evenly spread; check_data.py reads all
 SAMPLES = 3

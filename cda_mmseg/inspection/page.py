@@ -2,29 +2,12 @@
 
 from collections.abc import Mapping
 
-import jinja2
 import numpy as np
 
 from cda_mmseg.inspection.survey import Survey
+from cda_mmseg.visualization.html import render_page
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Data of {{ name }}</title>
-<style>
-:root { color-scheme: light dark; --line: #8884; --bar: #56b4e9aa; --bad: light-dark(#b00020, #ff8a80); }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .7rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child, .text { text-align: left; }
-.bar { background: linear-gradient(to right, var(--bar) var(--share), transparent var(--share)); min-width: 9rem; }
-td { white-space: nowrap; }
-.bad { color: var(--bad); }
-.table { overflow-x: auto; }
-li { overflow-wrap: anywhere; margin: .3rem 0; }
-</style>
-<h1>Data of {{ name }}</h1>
+PAGE = """<h1>Data of {{ name }}</h1>
 <p><b class="{{ 'bad' if survey.findings }}">{{ verdict }}</b></p>
 {% if survey.findings %}
 <h2>Findings</h2>
@@ -49,11 +32,11 @@ li { overflow-wrap: anywhere; margin: .3rem 0; }
 <tr><td>{{ data.place }}<td class="text">{{ data.role }}<td>{{ data.images }}<td>{{ data.labels or 'none' }}
 <td>{% for (width, height), number in data.sizes.most_common(5) %}{{ number }} of {{ width }} × {{ height }}<br>
 {% endfor %}{% if data.sizes | length > 5 %}and {{ data.sizes | length - 5 }} more sizes{% endif %}
-<td>{{ data.mean | numbers }}<td>{{ data.deviation | numbers }}
+<td>{{ numbers(data.mean) }}<td>{{ numbers(data.deviation) }}
 <td>{{ '%.0f' | format(data.sizes.total() / data.seconds) if data.seconds else '' }}
 {% endfor %}
 <tr><td>model.data_preprocessor<td class="text">subtracted, divided by<td><td><td>
-<td>{{ preprocessor.mean | numbers }}<td>{{ preprocessor.std | numbers }}<td>
+<td>{{ numbers(preprocessor.mean) }}<td>{{ numbers(preprocessor.std) }}<td>
 </table></div>
 <p>Reading alone, images and labels, without augmentation. The target's training labels were not opened.</p>
 <h2>Shares of the classes</h2>
@@ -88,12 +71,13 @@ def write_page(survey: Survey, name: str, preprocessor: Mapping) -> str:
     Returns:
         str: HTML.
     """
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters['numbers'] = lambda values: ' '.join(f'{value:.1f}' for value in np.ravel(values))
-    return environment.from_string(PAGE).render(
+    return render_page(
+        PAGE,
+        f'Data of {name}',
         survey=survey,
         name=name,
         verdict=verdict(survey),
         labelled=[data for data in survey.data_sets if data.labels],
         preprocessor=dict(mean=preprocessor.get('mean', ()), std=preprocessor.get('std', ())),
+        numbers=lambda values: ' '.join(f'{value:.1f}' for value in np.ravel(values)),
     )

@@ -16,7 +16,7 @@ from cda_mmseg.datasets.both_domains import select_role
 from cda_mmseg.engine.checkpointing.fitting import init_trained_model
 from cda_mmseg.models.adaptations import ImageAdversary, find_adversary
 from cda_mmseg.models.players import DOMAINS, Domain
-from cda_mmseg.visualization.panel import color_classes
+from cda_mmseg.visualization.class_colors import color_classes
 
 LOSS_NAMES = {
     'ConservativeLoss': 'Conservative Loss',

@@ -1,5 +1,6 @@
 """What all figures share: matplotlib as an optional requirement, colours, and the files they are saved to."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,3 +70,16 @@ def save_figure(
             metadata = {'.svg': {'Date': None}, '.pdf': {'CreationDate': None}}.get(file.suffix)
             figure.savefig(file, dpi=dpi, metadata=metadata, bbox_inches='tight')
     return files
+
+
+def inline_svg(figure: 'Figure') -> str:
+    """Draw a figure as SVG for an HTML page, light or dark: black becomes the page's text colour."""
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with rc_context(STYLE | {'svg.hashsalt': 'cda_mmseg'}):
+        figure.savefig(file, format='svg', transparent=True, bbox_inches='tight', metadata={'Date': None})
+    svg = file.getvalue()
+    svg = svg[svg.index('<svg') :].replace('#000000', 'currentColor').replace(STYLE['grid.color'], '#88888844')
+    # matplotlib leaves out the colour of black text
+    return svg.replace('<svg', '<svg fill="currentColor"', 1)

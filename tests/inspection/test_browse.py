@@ -10,7 +10,7 @@ from PIL import Image
 
 from cda_mmseg.engine import UDARunner
 from cda_mmseg.inspection.browse import _to_picture, browse
-from cda_mmseg.inspection.contact_sheet import GAP, LINE, WIDTH
+from cda_mmseg.visualization.contact_sheet import GAP, LINE, WIDTH
 
 
 def cell(sheet: Image.Image, row: int, column: int, height: int) -> np.ndarray:

@@ -9,6 +9,18 @@ import cda_mmseg  # noqa: F401
 
 CLASSES = ('road', 'traffic light', 'sky')
 PALETTE = ([128, 64, 128], [250, 170, 30], [70, 130, 180])
+ADVERSARIAL = dict(
+    type='AdversarialUDASegmentor',
+    adaptations=dict(
+        image_adversary=dict(
+            type='ImageAdversary',
+            generator=dict(type='ImageGenerator', base_channels=4, in_channels=[4, 8], in_index=[1, 0]),
+            discriminator=dict(type='PatchGANDiscriminator', base_channels=4),
+            loss_gan=dict(type='GANLoss'),
+            generator_sharing='per_domain',
+        )
+    ),
+)
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 

@@ -10,8 +10,9 @@ from cda_mmseg.visualization.curves import (
     group_training_names,
     plot_domain_curves,
     plot_training_curves,
+    split_losses,
 )
-from cda_mmseg.visualization.figures import COLORS, new_figure, save_figure
+from cda_mmseg.visualization.figures import COLORS, inline_svg, new_figure, save_figure
 from cda_mmseg.visualization.run_log import RunLog, Series
 
 
@@ -65,7 +66,8 @@ def test_curves_show_the_logged_numbers(tmp_path):
 
 
 def test_a_target_without_labels_has_a_source_curve_and_no_oracle():
-    figure = plot_domain_curves([make_run('bare', target=None)])
+    figure = plot_domain_curves([make_run('bare', target=None)], source_note='seen in training')
+    assert figure.axes[1].get_title() == 'source (seen in training)'
     assert [text.get_text() for text in figure.axes[0].texts] == ['no labels, no score']
     assert list(lines_by_label(figure.axes[1])) == ['bare']
     assert not any(line.get_marker() == '*' for axes in figure.axes for line in axes.lines)
@@ -101,6 +103,9 @@ def test_training_curves_show_the_logged_numbers():
     assert [line.get_ydata().tolist() for line in decode.lines if line.get_alpha()] == [[2, 1, 0.5], [5, 4, 3]]
     assert list(lines_by_label(decode)) == ['a: decode.loss_ce', 'b: decode.loss_ce']
     assert accuracy.get_ylim() == (0, 1)
+    chance = {axes.get_title(): lines_by_label(axes) for axes in figure.axes}
+    assert chance['discriminator accuracy']['chance: .5'].get_ydata() == [0.5, 0.5]
+    assert chance['discriminator losses']['chance: 4 ln 2'].get_ydata() == pytest.approx([2.7726, 2.7726], abs=1e-4)
     assert all([15, 15] in [list(line.get_xdata()) for line in axes.lines] for axes in figure.axes[:3])
 
 
@@ -111,6 +116,48 @@ def test_strong_lines_are_running_means():
     # Windows of 5 values, away from the ends.
     expected = np.convolve(values, np.full(5, 0.2), mode='valid')
     np.testing.assert_allclose(line.get_ydata()[2:-2], expected)
+
+
+def test_values_that_are_nan_spoil_no_others():
+    values = [5.0, np.nan, 1.0, *[1.0] * 40]
+    (line,) = lines_by_label(plot_training_curves([make_run('a', loss=values)]).axes[0]).values()
+    assert len(line.get_xdata()) == 42 and np.isfinite(line.get_ydata()).all()
+
+
+def test_seeds_of_one_name_share_colour_and_legend():
+    runs = [make_run('a', loss=[2, 1]), make_run('a', target=(1, 2, 24), loss=[4, 1]), make_run('b', loss=[3, 1])]
+    figure = plot_domain_curves(runs)
+    entries = [text for text in legend_texts(figure) if text[:2] in ('a:', 'b:')]
+    assert entries == ['a: last 22.0 ± 2.8, oracle 27.0 ± 4.2 (2 runs)', 'b: last 20.0, oracle 30.0 at 200']
+    curves = [line.get_color() for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
+    assert curves == [COLORS[0], COLORS[0], COLORS[1]]
+    losses = plot_training_curves(runs).axes[0]
+    assert list(lines_by_label(losses)) == ['a: loss', 'b: loss']
+    assert [line.get_ydata().tolist() for line in losses.lines if line.get_alpha()] == [[2, 1], [4, 1], [3, 1]]
+
+
+def test_losses_of_a_warm_start_have_axes_of_their_own():
+    run = make_run('a', lr=[1, 1, 1], decode__loss_seg=[3, 2, 40])  # logged at 10, 20, 30
+    loss = dict(type='WarmStartLoss', warm=dict(type='SoftmaxCrossEntropyLoss'), main=dict(type='ConservativeLoss'))
+    config = Config(dict(model=dict(decode_head=dict(loss_decode=loss)), train_cfg=dict(max_iters=40)))
+    split = split_losses(run, config)
+    assert {name: series.values.tolist() for name, series in split.training.items()} == {
+        'decode.SoftmaxCrossEntropyLoss': [3, 2],
+        'decode.ConservativeLoss': [40],
+        'lr': [1, 1, 1],
+    }
+    titles = [axes.get_title() for axes in plot_training_curves([split]).axes]
+    assert titles == ['decode, SoftmaxCrossEntropyLoss', 'decode, ConservativeLoss']
+    config.model.decode_head.loss_decode = dict(type='FocalLoss')
+    assert list(split_losses(run, config).training) == ['decode.FocalLoss', 'lr']
+    config.model.decode_head.loss_decode = [loss, loss]
+    assert split_losses(run, config) is run
+
+
+def test_figures_in_pages_take_on_the_colour_of_the_text():
+    svg = inline_svg(plot_domain_curves([make_run('a')]))
+    assert svg.startswith('<svg fill="currentColor"') and '#000000' not in svg and '#dddddd' not in svg
+    assert inline_svg(plot_domain_curves([make_run('a')])) == svg
 
 
 def test_nothing_to_plot_is_refused():

@@ -1,0 +1,6 @@
+"""What runs came to, in one HTML file."""
+
+from cda_mmseg.report.report import write_report
+from cda_mmseg.report.run import default_name
+
+__all__ = ['default_name', 'write_report']
