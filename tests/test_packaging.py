@@ -21,6 +21,7 @@ from cda_mmseg.version import __version__
 REPOSITORY = Path(__file__).resolve().parents[1]
 REQUIREMENTS = REPOSITORY / 'requirements'
 EXTRAS = ('cluster', 'efficientnet', 'plots', 'superpixels', 'tsne', 'test', 'lint')
+UNLOCKED = ('tensorboard',)
 SOURCES = ('LICENSE', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'pyproject.toml', 'setup.py', 'model-index.yml')
 FOLDERS = ('cda_mmseg', 'configs', 'requirements', 'tools')
 
@@ -132,7 +133,7 @@ def test_wheel_holds_the_package_and_what_mim_looks_for(copy):
     }
     for requirement in runtime:
         assert sorted(specifier.operator for specifier in requirement.specifier) == ['<', '>=']
-    assert set(metadata.get_all('Provides-Extra')) == set(EXTRAS)
+    assert set(metadata.get_all('Provides-Extra')) == {*EXTRAS, *UNLOCKED}
 
 
 def test_editable_install_links_what_mim_looks_for(copy):
