@@ -1,5 +1,6 @@
 """The command-line tools, as a user calls them."""
 
+import json
 import os
 import re
 import runpy
@@ -53,6 +54,9 @@ def test_train_says_where_things_are(trained):
     assert 'scalars.json' in output
     checkpoint = load_checkpoint_file(str(work_dir / 'iter_4.pth'))
     assert checkpoint['meta']['seed'] == 3
+    launch = json.loads(next(work_dir.glob('*/launch.json')).read_text())
+    assert shlex.split(launch['command'])[-2:] == ['--seed', '3'] and launch['seed'] == 3
+    assert 'train_cfg.max_iters: 100000 → 4' in launch['changes'] and launch['config'] == str(CONFIG)
     assert 'eta' in output or 'eta' in next(work_dir.glob('*/*.log')).read_text()
 
 

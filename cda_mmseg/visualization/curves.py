@@ -1,5 +1,6 @@
 """Plot how scores and losses move during training."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, product

@@ -18,21 +18,26 @@ class RunTensorboardBackend(TensorboardVisBackend):
 
     Args:
         save_dir (str): ``<work_dir>/<timestamp>/vis_data``, as the visualizer gives it.
+
+    Raises:
+        ImportError: If TensorBoard is not installed.
     """
 
     def __init__(self, save_dir: str) -> None:
         super().__init__(str(Path(save_dir).parents[1] / 'tensorboard'))
-        self._first_step: int | None = None
-
-    def _init_env(self) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ImportError("TensorBoard is an extra: pip install 'cda_mmseg[tensorboard]'") from error
-        self._tensorboard = SummaryWriter(self._save_dir, purge_step=self._first_step)
+        self._writer = SummaryWriter
+        self._first_step: int | None = None
+
+    def _init_env(self) -> None:
+        # only now is it known where the run goes on
+        self._tensorboard = self._writer(self._save_dir, purge_step=self._first_step)
 
     def add_config(self, config: Config) -> None:
-        """Leave the config to the ``work_dir``: at this time it is not known where the run goes on."""
+        """Leave the config to the ``work_dir``."""
 
     def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs: object) -> None:
         """Record an image, RGB (H, W, 3)."""

@@ -1,11 +1,19 @@
+import sys
+
 import pytest
 
+from cda_mmseg.visualization.tensorboard import RunTensorboardBackend
 from tests.tool_processes import finish_tool, options, output_of, start_tool, wait_until
 
-accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+
+def test_without_tensorboard_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    with pytest.raises(ImportError, match=r"pip install 'cda_mmseg\[tensorboard\]'"):
+        RunTensorboardBackend('run/20261201_100000/vis_data')
 
 
 def test_a_run_that_was_killed_and_resumed_has_each_step_once(smoke_worlds, tmp_path):
+    accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
     run, logged = tmp_path / 'run', tmp_path / 'run' / 'tensorboard'
     arguments = ['--logger', 'tensorboard', '--resume', *options(default_hooks__checkpoint__interval=4)]
     arguments += ['train_cfg.val_interval=4', 'train_cfg.max_iters=12']
