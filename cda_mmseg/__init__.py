@@ -9,6 +9,6 @@ from cda_mmseg.version import __version__
 
 check_environment()
 with without_misleading_notices():
-    from cda_mmseg import datasets, engine, evaluation, models
+    from cda_mmseg import datasets, engine, evaluation, models, visualization
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']
+__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models', 'visualization']

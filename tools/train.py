@@ -42,6 +42,7 @@ def parse_arguments() -> argparse.Namespace:
         help='mixed precision (bfloat16 unless said otherwise); put it after the config',
     )
     parser.add_argument('--seed', type=int, help="seed of the run (default: the config's)")
+    parser.add_argument('--logger', choices=['tensorboard'], help='log to <work-dir>/tensorboard too (an extra)')
     parser.add_argument('--deterministic', action='store_true', help='use deterministic kernels where they exist')
     parser.add_argument(
         '--trust-checkpoint', action='store_true', help='let code in checkpoints run: only for your own'
@@ -91,6 +92,8 @@ def train(config: Config, arguments: argparse.Namespace) -> None:
         launch.enable_mixed_precision(config, arguments.amp)
     if arguments.seed is not None:
         config.setdefault('randomness', {})['seed'] = arguments.seed
+    if arguments.logger:
+        config.visualizer.vis_backends = [*config.visualizer.vis_backends, dict(type='RunTensorboardBackend')]
     if arguments.branch_from:
         config.branch_from = arguments.branch_from
     if config.get('resume'):

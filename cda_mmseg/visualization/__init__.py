@@ -1,1 +1,6 @@
+"""What is seen of runs: logs, curves, pictures, pages."""
 
+from cda_mmseg.visualization.panel_hook import DomainPanelHook
+from cda_mmseg.visualization.tensorboard import RunTensorboardBackend
+
+__all__ = ['DomainPanelHook', 'RunTensorboardBackend']

@@ -28,6 +28,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='BoundedHistoryHook'),  # logging costs the same at every iteration
+    dict(type='DomainPanelHook'),  # a few pictures of both domains at each validation: docs/watching.md
     dict(type='AlarmHook'),  # warns without target labels: docs/when_it_helps.md
     dict(type='StopHook'),  # SIGTERM and SIGINT save, then exit with code 75
 ]

@@ -39,7 +39,7 @@ def source_signals(
     p_t = probabilities.gather(1, labels.where(valid, 0)[:, None])[:, 0]
     quantiles = torch.nanquantile(p_t.where(valid, math.nan).flatten(), p_t.new_tensor(QUANTILES))
     log = {f'source.p_t.q{round(100 * q):02}': value for q, value in zip(QUANTILES, quantiles, strict=True)}
-    log['source.p_t.above'] = ((p_t > 1 / _base(head)) & valid).sum() / valid.sum().clamp(min=1)
+    log['source.p_t.above'] = ((p_t > 1 / loss_base(head)) & valid).sum() / valid.sum().clamp(min=1)
     log |= _shares('source.share', probabilities.argmax(1), classes)
     return log | _shares('source.label_share', labels, classes)
 
@@ -85,7 +85,7 @@ def _shares(name: str, ids: Tensor, classes: Sequence[str]) -> Log:
     return {f'{name}.{label}': share for label, share in zip(classes, shares, strict=True)}
 
 
-def _base(head: nn.Module) -> float:
+def loss_base(head: nn.Module) -> float:
     """Find the a of 1/a: that of the Conservative Loss, also while a warm start is still on; else e."""
     losses = head.loss_decode if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
     return next((loss.base for loss in (getattr(one, 'main', one) for one in losses) if hasattr(loss, 'base')), math.e)
