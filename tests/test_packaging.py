@@ -129,6 +129,7 @@ def test_wheel_holds_the_package_and_what_mim_looks_for(copy):
         'onedl-mmcv',
         'onedl-mmsegmentation',
         'Jinja2',
+        'safetensors',
     }
     for requirement in runtime:
         assert sorted(specifier.operator for specifier in requirement.specifier) == ['<', '>=']
@@ -188,7 +189,7 @@ def test_a_run_of_ones_own_from_a_wheel_without_a_clone(copy, smoke_worlds, tmp_
     printed = run(
         sys.executable,
         '-c',
-        'from mmseg.apis import MMSegInferencer; import cda_mmseg; print(cda_mmseg.__file__)\n'
+        'from mmseg.apis import MMSegInferencer; import cda_mmseg.registration; print(cda_mmseg.__file__)\n'
         "inferencer = MMSegInferencer('mine.py', 'work_dirs/mine/iter_2.pth', device='cpu')\n"
         f"print(inferencer('{image}')['predictions'].shape)",
     )

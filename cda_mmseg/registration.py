@@ -1,0 +1,27 @@
+"""Importing this registers everything that the package has in mmseg's registries."""
+
+from cda_mmseg import datasets, engine, evaluation
+from cda_mmseg.models import (
+    adaptations,
+    backbones,
+    decode_heads,
+    discriminators,
+    generators,
+    losses,
+    segmentors,
+    wrappers,
+)
+
+__all__ = [
+    'adaptations',
+    'backbones',
+    'datasets',
+    'decode_heads',
+    'discriminators',
+    'engine',
+    'evaluation',
+    'generators',
+    'losses',
+    'segmentors',
+    'wrappers',
+]
