@@ -73,9 +73,7 @@ OURS = {
     'cda_mmseg/experiments/sweep.py': {'Config.fromfile'},
     'cda_mmseg/inference/publish.py': {'Config.fromfile'},
     # a folder that this process's parent has just written
-    'cda_mmseg/inference/check_published.py': {
-        *('import importlib.abc', 'torch.load', 'Config.fromfile', 'import mmseg.apis.init_model'),
-    },
+    'cda_mmseg/inference/check_published.py': {'torch.load', 'Config.fromfile', 'import mmseg.apis.init_model'},
     'cda_mmseg/paper/composition.py': {'Config.fromfile'},
     'cda_mmseg/visualization/report.py': {'Config.fromfile'},
     # models of the tools that install the safe loader first

@@ -57,4 +57,7 @@ def check(folder: Path, expected_file: Path) -> None:
 
 if __name__ == '__main__':
     sys.meta_path.insert(0, Blocker(sys.argv[3:]))
-    check(Path(sys.argv[1]), Path(sys.argv[2]))
+    try:
+        check(Path(sys.argv[1]), Path(sys.argv[2]))
+    except Exception as error:
+        sys.exit(f'{type(error).__name__}: {" ".join(str(error).split())}')

@@ -15,7 +15,7 @@ _BEST = re.compile(r'best_(.+)_iter_\d+\.pth')
 
 CARD = """# {name}
 
-Semantic segmentation: {network}, {parameters:,} parameters, {number} classes. Trained by unsupervised domain adaptation.
+Semantic segmentation by unsupervised domain adaptation: {network}, {parameters:,} parameters, {number} classes.
 
 | | |
 |---|---|
@@ -63,9 +63,7 @@ def machine_readable(meta: Mapping, preprocessor: Mapping) -> str:
     )
 
 
-def model_card(
-    checkpoint: Mapping, path: str, config: Config, plain: Config, parameters: int, weights: str
-) -> str:
+def model_card(checkpoint: Mapping, path: str, config: Config, plain: Config, parameters: int, weights: str) -> str:
     """Write the model card.
 
     Args:
@@ -130,7 +128,7 @@ def _scores(checkpoint: Mapping) -> Iterator[str]:
         if name.startswith('val/') and name.endswith((*SCORES, '/images'))
     }
     if not values or (hub.get('runtime_info') or {}).get('last_validation') != meta.get('iter'):
-        yield f'{NOT_RECORDED.capitalize()}: the run was not validated when it saved this snapshot.'.replace('  ', ' ')
+        yield f'{NOT_RECORDED.capitalize()}: the run was not validated at this iteration.'
         return
     part = (meta.get('dataset_meta') or {}).get('source_part') or {}
     domains = sorted({name.rpartition('/')[0] for name in values}, reverse=True)

@@ -44,6 +44,8 @@ def plain_config(config: Config, meta: Mapping) -> Config:
             sampler=dict(type='DefaultSampler', shuffle=False),
             dataset=dict(type='BaseSegDataset', test_mode=True, metainfo=dict(meta), pipeline=pipeline),
         ),
+        # mmseg's inferencer does not begin without one
+        visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'),
     )
     if modules := modules_beyond_mmseg(parts['model']):
         parts['custom_imports'] = dict(imports=modules, allow_failed_imports=False)
@@ -87,7 +89,9 @@ def _stock_pipeline(steps: Sequence[Mapping]) -> list[dict]:
         elif kind.__module__.split('.')[0] in STOCK_PACKAGES:
             plain.append(dict(step))
         else:
-            raise ValueError(f'test_pipeline: {dict(step)} has no counterpart in mmseg, so others cannot read pictures.')
+            raise ValueError(
+                f'test_pipeline: {dict(step)} has no counterpart in mmseg, so others cannot read pictures.'
+            )
     if not any(issubclass(TRANSFORMS.get(step['type']), LoadImageFromFile) for step in plain):
         raise ValueError('The config has no test_pipeline that loads an image, so it does not say how to read one.')
     return plain

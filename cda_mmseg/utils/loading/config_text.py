@@ -41,9 +41,7 @@ def _value(node: ast.expr, place: str) -> Any:
         case ast.Call(ast.Name('dict'), [ast.Dict() as content], []):
             return _value(content, place)
         case ast.Dict(keys, values) if None not in keys:
-            return {
-                _value(key, place): _value(value, place) for key, value in zip(keys, values, strict=True) if key
-            }
+            return {_value(key, place): _value(value, place) for key, value in zip(keys, values, strict=True) if key}
         case ast.List(elements):
             return [_value(element, place) for element in elements]
         case ast.Tuple(elements):
