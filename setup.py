@@ -59,7 +59,7 @@ setup(
     install_requires=read_requirements('runtime'),
     extras_require={
         name: read_requirements(name)
-        for name in ('cluster', 'efficientnet', 'plots', 'superpixels', 'tsne', 'test', 'lint')
+        for name in ('cluster', 'efficientnet', 'onnx', 'plots', 'superpixels', 'tsne', 'test', 'lint')
     },
     zip_safe=False,
 )

@@ -20,7 +20,7 @@ from cda_mmseg.version import __version__
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REQUIREMENTS = REPOSITORY / 'requirements'
-EXTRAS = ('cluster', 'efficientnet', 'plots', 'superpixels', 'tsne', 'test', 'lint')
+EXTRAS = ('cluster', 'efficientnet', 'onnx', 'plots', 'superpixels', 'tsne', 'test', 'lint')
 SOURCES = ('LICENSE', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'pyproject.toml', 'setup.py', 'model-index.yml')
 FOLDERS = ('cda_mmseg', 'configs', 'requirements', 'tools')
 

@@ -27,6 +27,9 @@ def plain_config(config: Config, meta: Mapping) -> Config:
         ValueError: If the ``test_pipeline`` cannot be written with stock transforms.
     """
     model = {key: config.model[key] for key in PARTS if config.model.get(key)}
+    plain = {key: _without_training(part) for key, part in model.items()}
+    # whoever trains on begins with mmseg's loss; its default warns of itself
+    plain['decode_head']['loss_decode'] = dict(type='CrossEntropyLoss', avg_non_ignore=True)
     pipeline = _stock_pipeline(config.get('test_pipeline') or ())
     parts = dict(
         default_scope='mmseg',
@@ -34,7 +37,7 @@ def plain_config(config: Config, meta: Mapping) -> Config:
             type='EncoderDecoder',
             data_preprocessor=config.model.data_preprocessor,
             test_cfg=config.model.get('test_cfg') or dict(mode='whole'),
-            **{key: _without_training(part) for key, part in model.items()},
+            **plain,
         ),
         test_pipeline=pipeline,
         # from it mmseg's inferencer takes the steps, and whoever builds the data set the classes

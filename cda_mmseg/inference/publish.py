@@ -53,19 +53,21 @@ class Published:
     modules: tuple[str, ...]
 
 
-def publish(checkpoint: str, out: str, config_file: str | None = None) -> Published:
+def publish(checkpoint: str, out: str, config_file: str | None = None, onnx: bool = False) -> Published:
     """Publish the network of a run.
 
     Args:
         checkpoint: A checkpoint of the run.
         out: The folder to make; it may exist if it is empty. It appears once everything in it is checked.
         config_file: The run's config; by default as the checkpoint holds it, which is read and not run.
+        onnx: Whether to write an ONNX model too.
 
     Raises:
         FileExistsError: If there is something in ``out``.
         CheckpointError: If the checkpoint cannot be read, holds no config, or is of another network.
         ValueError: If plain mmseg could not use the network.
         PublishedFolderError: If a check fails.
+        ExportError: If there is no ONNX model that computes the same.
     """
     if os.path.exists(out) and (not os.path.isdir(out) or os.listdir(out)):
         raise FileExistsError(f'{out} exists and is kept: give --out the name of a new or an empty folder.')
@@ -87,6 +89,11 @@ def publish(checkpoint: str, out: str, config_file: str | None = None) -> Publis
         modules = modules_beyond_mmseg(plain.model)
         expected = _predict(model, config, scratch)
         _check(folder, scratch, expected, modules)
+        if onnx:
+            # an extra that others need not have installed
+            from cda_mmseg.inference.onnx_export import export
+
+            export(model, plain, folder / 'model.onnx')
         _check_paths(folder, checkpoint)
         os.replace(folder, out)
     return Published(tuple(sorted(os.listdir(out))), tuple(modules))

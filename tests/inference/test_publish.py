@@ -23,26 +23,10 @@ from cda_mmseg.inference import check_published, publish
 from cda_mmseg.inference.model_card import model_card
 from cda_mmseg.inference.plain_network import plain_config
 from cda_mmseg.utils.loading import load_checkpoint_file
-from tests.tool_processes import ROOT, SMOKE, finish_tool, options, output_of, start_tool
+from tests.tool_processes import ROOT, SMOKE
 
 SMOKE_FOLDER = ROOT / 'configs' / 'smoke'
-NETWORKS = {'fcn8s': 'cl_gta2city', 'segformer': 'cl_gta2city_segformer_b0'}
-
-
-@pytest.fixture(scope='module')
-def runs(smoke_worlds, tmp_path_factory):
-    """Folder of a run per network, two iterations long."""
-    folder = tmp_path_factory.mktemp('runs')
-    changes = dict(
-        train_cfg__max_iters=2, train_cfg__val_interval=2, default_hooks__checkpoint__save_best='target/mIoU'
-    )
-    processes = {
-        name: start_tool(folder / name, smoke_worlds, *options(**changes), config=str(SMOKE_FOLDER / f'{config}.py'))
-        for name, config in NETWORKS.items()
-    }
-    for name, process in processes.items():
-        assert finish_tool(process) == 0, output_of(folder / name)
-    return folder
+NETWORKS = ('fcn8s', 'segformer')
 
 
 @pytest.fixture(scope='module')

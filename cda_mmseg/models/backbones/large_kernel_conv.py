@@ -16,14 +16,19 @@ class LargeKernelConv2d(nn.Conv2d):
 
     There oneDNN rearranges all weights in each pass, which costs more than the few pixels do, and has nothing but its
     reference loop for the gradient of 4096 x 512 x 7 x 7 weights. GPUs and CPUs with AVX-512 convolve as ever.
+
+    Attributes:
+        may_gather: Whether it may; exported networks convolve.
     """
+
+    may_gather = True
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(N, in_channels, H, W)``."""
-        if GATHERS and x.device.type == 'cpu' and x.shape[2] * x.shape[3] <= LARGEST_MAP:
+        if GATHERS and self.may_gather and x.device.type == 'cpu' and x.shape[2] * x.shape[3] <= LARGEST_MAP:
             return convolve_gathered(x, self.weight, self.bias)
         return super().forward(x)
 
