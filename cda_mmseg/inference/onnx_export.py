@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import onnx_ir
 import onnxruntime
 import torch
 from mmengine.config import Config
@@ -102,8 +103,19 @@ def export(model: EncoderDecoder, plain: Config, path: Path) -> None:
         align_corners=json.dumps(bool(model.align_corners)),
         config=plain.pretty_text,
     )
+    _forget_sources(program.model)
     program.save(path)
     _compare(network, path)
+
+
+def _forget_sources(model: onnx_ir.Model) -> None:
+    """Leave out what the exporter notes at every node: lines of source files, with their paths on this machine."""
+    for graph in (model.graph, *model.functions.values()):
+        graph.metadata_props.clear()
+        for node in graph.all_nodes():
+            for noted in (node, *node.outputs):
+                noted.metadata_props.clear()
+                noted.doc_string = None
 
 
 def _compare(network: nn.Module, path: Path) -> None:

@@ -18,7 +18,6 @@ onnx_export = pytest.importorskip('cda_mmseg.inference.onnx_export')
 TABLE = dict(re.findall(r'^\| (.+?) \| (yes|no)\b.* \|$', (ROOT / 'docs' / 'export.md').read_text(), re.M))
 BATCH_NORM = dict(type='BN', requires_grad=True)
 RESNET = dict(type='ResNetV1c', depth=18, base_channels=8, stem_channels=8, norm_cfg=BATCH_NORM, norm_eval=True)
-CHANNELS = [8, 16, 32, 64]
 
 
 def smoke(name: str) -> ConfigDict:
@@ -35,7 +34,6 @@ NETWORKS = {
     'FCN8s on VGG16': lambda: smoke('cl_gta2city'),
     'DeepLabV2 on ResNet-101': lambda: smoke('cl_gta2city_deeplabv2_r101'),
     'SegFormer on MiT-B0': lambda: smoke('cl_gta2city_segformer_b0'),
-    'DAFormer on MiT': lambda: smoke('daformer_gta2city_mit_b5'),
     'FCN on ResNet-18': lambda: of_mmseg(RESNET, 'FCNHead', in_channels=64, in_index=3, num_convs=1),
     'PSPNet on ResNet-18': lambda: of_mmseg(RESNET, 'PSPHead', in_channels=64, in_index=3, pool_scales=(1, 2, 3, 6)),
     'DeepLabV3+ on ResNet-18': lambda: of_mmseg(
@@ -46,13 +44,6 @@ NETWORKS = {
         dilations=(1, 12, 24, 36),
         c1_in_channels=8,
         c1_channels=8,
-    ),
-    'UPerNet on Swin': lambda: of_mmseg(
-        dict(type='SwinTransformer', embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), window_size=4),
-        'UPerHead',
-        in_channels=CHANNELS,
-        in_index=[0, 1, 2, 3],
-        pool_scales=(1, 2, 3, 6),
     ),
 }
 
