@@ -59,7 +59,10 @@ setup(
     install_requires=read_requirements('runtime'),
     extras_require={
         name: read_requirements(name)
-        for name in ('backbones', 'cluster', 'efficientnet', 'plots', 'superpixels', 'tensorboard', 'tsne', 'test', 'lint')
+        for name in (
+            *('backbones', 'cluster', 'efficientnet', 'onnx', 'plots', 'publish', 'superpixels', 'tensorboard', 'tsne'),
+            *('test', 'lint'),
+        )
     },
     zip_safe=False,
 )

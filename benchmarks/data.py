@@ -36,7 +36,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from PIL import Image
 
-import cda_mmseg  # noqa: F401  registers the data sets and transforms
+import cda_mmseg.registration  # noqa: F401  registers the data sets and transforms
 from benchmarks.measuring import busy, machine, times_in_turns
 from benchmarks.rows import Row, format_table
 from cda_mmseg.datasets.label_ids import CITYSCAPES_IDS

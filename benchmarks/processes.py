@@ -26,7 +26,7 @@ from mmseg.structures import SegDataSample
 from torch import distributed
 
 from cda_mmseg.engine.composition import read_config
-from cda_mmseg.models import PlayerDistributedDataParallel
+from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
 from cda_mmseg.utils.progress import TrainingProgress
 
 WARM_UP = 3

@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import cda_mmseg  # noqa: F401  registers the networks
+import cda_mmseg.registration  # noqa: F401  registers the networks
 from benchmarks.naive_step import NaiveStep
 from cda_mmseg.engine.composition import read_config
 from cda_mmseg.models.players import DOMAINS

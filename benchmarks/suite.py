@@ -29,6 +29,7 @@ TABLES = {
     'step-growth': 'benchmarks.step:growth',
     'scoring': 'benchmarks.scoring',
     'data': 'benchmarks.data',
+    'prediction': 'benchmarks.prediction',
 }
 # Programs that print what they measured.
 REPORTS = {

@@ -19,6 +19,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
+import cda_mmseg.registration  # noqa: F401  for configs that do not ask for it
 from cda_mmseg.engine.checkpointing import ResumePoint, find_resume_point, read_resume_point
 from cda_mmseg.engine.checkpointing.resume_point import checkpoint_folder, out_dir_of, points_into
 from cda_mmseg.engine.composition import compose

@@ -14,6 +14,7 @@ import torch
 from hypothesis import settings
 from mmengine.registry import init_default_scope
 
+import cda_mmseg.registration  # noqa: F401
 from cda_mmseg.datasets.worlds import PAIRS, write_world
 from cda_mmseg.engine import read_config
 

@@ -37,7 +37,7 @@ def spoilt_config(folder: Path, hook: str) -> str:
     path = folder / 'spoilt.py'
     path.write_text(
         f'_base_ = {SMOKE!r}\n'
-        "custom_imports = dict(imports=['cda_mmseg', 'tests.spoil_weights'])\n"
+        "custom_imports = dict(imports=['cda_mmseg.registration', 'tests.spoil_weights'])\n"
         f'custom_hooks = [*_base_.custom_hooks, {hook}]\n'
     )
     return str(path)

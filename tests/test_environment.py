@@ -1,4 +1,5 @@
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -266,7 +267,7 @@ def state():
     )
 
 before, loaded = state(), set(sys.modules)
-import cda_mmseg
+import cda_mmseg.registration
 assert state() == before
 heavy = {'matplotlib', 'sklearn', 'rich', 'pandas', 'tensorboard', 'IPython', 'pytest', 'mpmath'}
 assert not heavy & {name.split('.')[0] for name in set(sys.modules) - loaded}
@@ -275,6 +276,20 @@ assert not {'matplotlib', 'sklearn'} & set(sys.modules)
     child = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
     assert (child.returncode, child.stdout, child.stderr) == (0, '', '')
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_package_alone_imports_no_network():
+    code = "import cda_mmseg, sys; print({'torch', 'mmengine', 'mmcv', 'mmseg'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == 'set()\n'
+
+
+def test_every_package_in_which_mmseg_is_imported_imports_it_without_notices_first():
+    for init in (REPOSITORY / 'cda_mmseg').glob('*/**/__init__.py'):
+        above = [folder / '__init__.py' for folder in (init.parent, *init.parents) if (folder / '__init__.py').exists()]
+        imports_mmseg = any(
+            re.search(r'^(from|import) mmseg', file.read_text(), re.M) for file in init.parent.glob('*.py')
+        )
+        assert not imports_mmseg or any('\nimport cda_mmseg.host ' in file.read_text() for file in above), init
 
 
 def test_only_the_two_misleading_notices_are_dropped(capsys):

@@ -21,7 +21,7 @@ from cda_mmseg.version import __version__
 REPOSITORY = Path(__file__).resolve().parents[1]
 REQUIREMENTS = REPOSITORY / 'requirements'
 OF_ITS_OWN = ('backbones',)  # extras with a lock of their own, which `make` does not install
-EXTRAS = ('cluster', 'efficientnet', 'plots', 'superpixels', 'tsne', 'test', 'lint')
+EXTRAS = ('cluster', 'efficientnet', 'onnx', 'plots', 'publish', 'superpixels', 'tsne', 'test', 'lint')
 UNLOCKED = ('tensorboard',)
 SOURCES = ('LICENSE', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'pyproject.toml', 'setup.py', 'model-index.yml')
 FOLDERS = ('cda_mmseg', 'configs', 'requirements', 'tools')
@@ -156,6 +156,7 @@ def test_wheel_holds_the_package_and_what_mim_looks_for(copy):
         'onedl-mmcv',
         'onedl-mmsegmentation',
         'Jinja2',
+        'safetensors',
     }
     for requirement in runtime:
         assert sorted(specifier.operator for specifier in requirement.specifier) == ['<', '>=']
@@ -215,7 +216,7 @@ def test_a_run_of_ones_own_from_a_wheel_without_a_clone(copy, smoke_worlds, tmp_
     printed = run(
         sys.executable,
         '-c',
-        'from mmseg.apis import MMSegInferencer; import cda_mmseg; print(cda_mmseg.__file__)\n'
+        'from mmseg.apis import MMSegInferencer; import cda_mmseg.registration; print(cda_mmseg.__file__)\n'
         "inferencer = MMSegInferencer('mine.py', 'work_dirs/mine/iter_2.pth', device='cpu')\n"
         f"print(inferencer('{image}')['predictions'].shape)",
     )

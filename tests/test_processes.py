@@ -39,7 +39,7 @@ def recorded_config(folder: Path) -> str:
     path = folder / 'recorded.py'
     path.write_text(
         f'_base_ = {SMOKE!r}\n'
-        "custom_imports = dict(imports=['cda_mmseg', 'tests.position_log', 'tests.ending_log'])\n"
+        "custom_imports = dict(imports=['cda_mmseg.registration', 'tests.position_log', 'tests.ending_log'])\n"
         "custom_hooks = [*_base_.custom_hooks, dict(type='PositionLog')]\n"
     )
     return str(path)

@@ -53,6 +53,7 @@ MISSING = {
     'paper': ['table1', '--data', 'nowhere', '--no-train'],
     'predict': ['nowhere', '--config', 'config.py', '--checkpoint', 'weights.pth', '--out', 'out'],
     'prepare_data': ['nowhere.py', '--domain', 'source', '--out', 'out'],
+    'publish_model': ['nowhere.pth', '--out', 'out'],
     'report': ['a=nowhere', '--out', 'out.html'],
     'sweep': ['nowhere.py', '--out', 'out'],
     'test': ['nowhere.py', 'weights.pth'],

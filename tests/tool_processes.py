@@ -83,7 +83,7 @@ def start_tool(
     former = os.environ.get('PYTHONPATH')
     # Python 3.11's server takes no notice of sys.path, and skips what it cannot import.
     os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(ROOT), former]))
-    CONTEXT.set_forkserver_preload(['cda_mmseg', 'mmseg.models', 'mmseg.datasets', 'mmengine.runner', __name__])
+    CONTEXT.set_forkserver_preload(['cda_mmseg.registration', 'mmengine.runner', __name__])
     forkserver.ensure_running()
     if former is None:
         del os.environ['PYTHONPATH']

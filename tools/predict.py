@@ -19,8 +19,9 @@ def parse_arguments() -> argparse.Namespace:
         metavar='INPUT',
         help="picture, folder, '*.png' in quotes, .txt list or video",
     )
-    parser.add_argument('--config', type=expanduser, required=True, help='config file of the network')
-    parser.add_argument('--checkpoint', type=expanduser, required=True, help='its weights: file or address')
+    parser.add_argument('--config', type=expanduser, help='config file of the network')
+    parser.add_argument('--checkpoint', type=expanduser, help='its weights: file or address')
+    parser.add_argument('--model', type=expanduser, help='published folder or .onnx file, in the place of both')
     parser.add_argument('--out', type=expanduser, required=True, help='folder to write into')
     parser.add_argument('--recursive', action='store_true', help='enter folders in folders')
     parser.add_argument(
@@ -38,6 +39,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--every', type=int, default=1, metavar='N', help='predict every N-th frame of a video')
     parser.add_argument('--zip', type=expanduser, metavar='FILE', help='pack the predictions, once all are there')
     arguments = parser.parse_args()
+    ways = (arguments.model is not None, arguments.config is not None, arguments.checkpoint is not None)
+    if ways not in ((True, False, False), (False, True, True)):
+        parser.error('name the network by --config and --checkpoint, or by --model alone')
+    if (arguments.model or '').endswith('.onnx') and (arguments.amp or arguments.device not in (None, 'cpu')):
+        parser.error('an .onnx model runs on the CPU, in the precision that it has: leave out --amp and --device')
     if min(arguments.batch_size, arguments.every) < 1 or arguments.workers < 0 or not 0 <= arguments.opacity <= 1:
         parser.error('--batch-size and --every are at least 1, --workers at least 0, --opacity 0 to 1')
     if arguments.tile and not all(side >= 64 and side % 32 == 0 for side in arguments.tile):
@@ -68,12 +74,16 @@ def predict(arguments: argparse.Namespace) -> int:
     from cda_mmseg import launch
     from cda_mmseg.engine.checkpointing.fitting import init_trained_model
     from cda_mmseg.inference import find_pictures, pack, predict_pictures
+    from cda_mmseg.inference.published_network import read_published
     from cda_mmseg.utils.folder_lock import locked_folder
 
     pictures = find_pictures(arguments.inputs, arguments.recursive, arguments.out)
-    config = launch.load_config(arguments.config, None, None, 'none')
     device = launch.usable_device(arguments.device)
-    model = init_trained_model(config, arguments.checkpoint, device)
+    if arguments.model:
+        model, config = read_published(arguments.model, device)
+    else:
+        config = launch.load_config(arguments.config, None, None, 'none')
+        model = init_trained_model(config, arguments.checkpoint, device)
     done = failed = 0
     kinds = list(dict.fromkeys(arguments.write))
     with (

@@ -1,5 +1,6 @@
 """What trains: loop, sample order, optimizers, hooks and checkpoints."""
 
+import cda_mmseg.host  # noqa: F401
 from cda_mmseg.engine import checkpointing, hooks
 from cda_mmseg.engine.composition import compose, read_config
 from cda_mmseg.engine.loops import UDATrainLoop

@@ -1,5 +1,6 @@
 """Many runs and what they say together."""
 
+import cda_mmseg.host  # noqa: F401
 from cda_mmseg.experiments.commands import ClusterCommands, Commands, LocalCommands
 from cda_mmseg.experiments.progress import SweepProgress
 from cda_mmseg.experiments.score_table import score_lines, score_table

@@ -102,7 +102,12 @@ def predict_pictures(
     classes, palette = meta['classes'], meta['palette']
     if len(classes) > MOST_CLASSES:
         raise ValueError(f'The network has {len(classes)} classes, and files of 8 bits hold {MOST_CLASSES}.')
-    label_ids = raw_id_table(config, classes) if 'label_id' in kinds else None
+    label_ids = None
+    if 'label_id' in kinds:
+        # a published network brings them, and no data sets
+        known = meta.get('label_ids')
+        label_ids = raw_id_table(config, classes) if known is None else np.pad(known, (0, MOST_CLASSES - len(known)))
+        label_ids = label_ids.astype(np.uint8)
     settings = dict(
         weights=_fingerprint(model),
         pipeline=repr(config.get('test_pipeline')),
@@ -129,7 +134,7 @@ def predict_pictures(
     with_confidence = 'confidence' in kinds
 
     def predict(batch: list[dict]) -> list[Prediction]:
-        device = next(model.parameters()).device.type
+        device = model.data_preprocessor.device.type
         with torch.no_grad(), torch.autocast(device, AMP_TYPES[device]) if amp else nullcontext():
             if tile:
                 scores = tiled_scores(model, batch[0], tile)

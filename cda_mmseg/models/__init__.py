@@ -1,15 +1,3 @@
-"""Networks, losses and segmentors, registered in mmseg's registries."""
+"""Networks, losses and segmentors; each package in it registers its own, and imports no other without need."""
 
-from cda_mmseg.models import adaptations, backbones, decode_heads, discriminators, generators, losses, segmentors
-from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
-
-__all__ = [
-    'PlayerDistributedDataParallel',
-    'adaptations',
-    'backbones',
-    'decode_heads',
-    'discriminators',
-    'generators',
-    'losses',
-    'segmentors',
-]
+import cda_mmseg.host  # noqa: F401

@@ -2,7 +2,7 @@
 
 default_scope = 'mmseg'
 runner_type = 'mmseg.UDARunner'  # lays method and execution over the network
-custom_imports = dict(imports=['cda_mmseg'], allow_failed_imports=False)
+custom_imports = dict(imports=['cda_mmseg.registration'], allow_failed_imports=False)
 
 # The seed is fixed: sample order, augmentation, dropout and noise follow from it.
 randomness = dict(seed=0)

@@ -13,7 +13,7 @@ PROGRAM = textwrap.dedent(
     import sys
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner
-    import cda_mmseg
+    import cda_mmseg.registration
     from mmseg.registry import DATASETS
 
     root = sys.argv[1]

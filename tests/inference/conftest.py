@@ -7,7 +7,7 @@ from mmseg.datasets import CityscapesDataset
 from mmseg.registry import MODELS
 
 from cda_mmseg.engine import read_config
-from tests.tool_processes import SMOKE
+from tests.tool_processes import ROOT, SMOKE, finish_tool, options, output_of, start_tool
 
 
 @pytest.fixture(scope='session')
@@ -38,3 +38,17 @@ def folder(tmp_path):
         pixels = cv2.resize(np.random.randint(0, 256, (8, 8, 3), np.uint8), size[::-1], interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(pictures / ('more' if number % 2 else '.') / f'{number:02}.png'), pixels)
     return pictures
+
+
+@pytest.fixture(scope='session')
+def runs(smoke_worlds, tmp_path_factory):
+    """Folder with a run per network, two iterations long: ``fcn8s/iter_2.pth``, ``segformer/iter_2.pth``."""
+    folder = tmp_path_factory.mktemp('runs')
+    changes = dict(train_cfg__max_iters=2, train_cfg__val_interval=2)
+    changes['default_hooks__checkpoint__save_best'] = 'target/mIoU'
+    configs = dict(fcn8s='cl_gta2city', segformer='cl_gta2city_segformer_b0')
+    for name, config in configs.items():
+        path = str(ROOT / 'configs' / 'smoke' / f'{config}.py')
+        process = start_tool(folder / name, smoke_worlds, *options(**changes), config=path)
+        assert finish_tool(process) == 0, output_of(folder / name)
+    return folder

@@ -11,7 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import distributed
 
-from cda_mmseg.models import PlayerDistributedDataParallel
+from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
 from cda_mmseg.utils.progress import TrainingProgress
 from tests.models.segmentors.tiny_model import SEED, build, double_precision, make_data, model_config, optimizer_config
 

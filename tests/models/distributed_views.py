@@ -10,7 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import distributed
 
-from cda_mmseg.models import PlayerDistributedDataParallel
+from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
 from cda_mmseg.utils.progress import TrainingProgress
 from tests.models.adaptations.contract_model import config
 from tests.models.distributed_training import share

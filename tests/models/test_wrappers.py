@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from cda_mmseg.models import PlayerDistributedDataParallel
+from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
 from tests.models import distributed_adversaries, distributed_views
 from tests.models.distributed_training import ITERATIONS, train
 

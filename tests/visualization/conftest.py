@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-import cda_mmseg  # noqa: F401
+import cda_mmseg.registration  # noqa: F401
 
 CLASSES = ('road', 'traffic light', 'sky')
 PALETTE = ([128, 64, 128], [250, 170, 30], [70, 130, 180])

@@ -16,7 +16,12 @@ class LargeKernelConv2d(nn.Conv2d):
 
     There oneDNN rearranges all weights in each pass, which costs more than the few pixels do, and has nothing but its
     reference loop for the gradient of 4096 x 512 x 7 x 7 weights. GPUs and CPUs with AVX-512 convolve as ever.
+
+    Attributes:
+        may_gather: Whether it may; exported networks convolve.
     """
+
+    may_gather = True
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
@@ -24,7 +29,8 @@ class LargeKernelConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(N, in_channels, H, W)``."""
         # what is traced, as mmseg's get_flops does, says what is computed and not on which CPU
-        if GATHERS and not torch.jit.is_tracing() and x.device.type == 'cpu' and x.shape[2] * x.shape[3] <= LARGEST_MAP:
+        may_gather = GATHERS and self.may_gather and not torch.jit.is_tracing()
+        if may_gather and x.device.type == 'cpu' and x.shape[2] * x.shape[3] <= LARGEST_MAP:
             return convolve_gathered(x, self.weight, self.bias)
         return super().forward(x)
 

@@ -1,5 +1,6 @@
 """Files of weights: fetched, checked for damage, and read without running what they carry."""
 
+import cda_mmseg.host  # noqa: F401
 from cda_mmseg.utils.loading.errors import (
     CheckpointError,
     CheckpointWriteError,

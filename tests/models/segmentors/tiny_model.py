@@ -7,6 +7,8 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
+import cda_mmseg.registration  # noqa: F401
+
 SEED = 7
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 WEIGHTS = dict(encoder_adversarial_weight=0.05, generator_adversarial_weight=0.1, reconstruction_weight=1.0)
