@@ -31,7 +31,7 @@ class DomainPanelHook(Hook):
 
     A row has the input, the generator's reconstruction or, of the target, the teacher's pseudo labels where there are
     any, the prediction, the truth where there is one, and as a heat map the probability p_t of the true class, without
-    truth that of the predicted one, with a white line where it is 1/a: above it the Conservative Loss lets go.
+    truth that of the predicted one, with a white line at 1/a, where the Conservative Loss changes its sign.
 
     Args:
         pictures (int): How many of each domain, the first ones of the data set.
@@ -75,7 +75,7 @@ class DomainPanelHook(Hook):
         rows = [row for domain in sorted(self._rows, reverse=True) for row in self._rows[domain]]
         if rows:
             meta = runner.val_dataloader.dataset.metainfo
-            legend = dict(zip(meta['classes'], meta['palette'], strict=True))
+            legend = dict(zip(meta['classes'], meta['palette'], strict=False))
             runner.visualizer.add_image(self.tag, np.asarray(contact_sheet(rows, legend)), runner.iter)
         self._rows = {}
 
@@ -124,7 +124,7 @@ def heat_map(probabilities: np.ndarray, truth: np.ndarray | None, level: float) 
         truth = probabilities.argmax(0)
     valid = (truth >= 0) & (truth < len(probabilities))
     shown = np.take_along_axis(probabilities, np.where(valid, truth, 0)[None].astype(np.int64), 0)[0]
-    painted = cv2.applyColorMap((shown * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1].copy()
+    painted = cv2.applyColorMap((shown * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
     above = ((shown > level) & valid).astype(np.uint8)
     painted[(cv2.erode(above, np.ones((3, 3), np.uint8)) != above) & valid] = 255
     painted[~valid] = 0

@@ -10,7 +10,7 @@ from cda_mmseg.models.adaptations import find_adversary
 
 
 def reconstruct(model: BaseSegmentor, item: dict) -> np.ndarray | None:
-    """Rebuild an image, RGB uint8 (h, w, 3) at the size of the network's input.
+    """Rebuild an image, RGB uint8 (h, w, 3) at the size of the network's input; of other channels the first as grey.
 
     Args:
         model: The segmentor, in evaluation mode.
@@ -30,7 +30,9 @@ def reconstruct(model: BaseSegmentor, item: dict) -> np.ndarray | None:
         picture = adversary.reconstruct(features, role_of(sample.domain), size)[0]
     height, width = sample.img_shape[:2]
     picture = ((picture[:, :height, :width].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    # mmcv loads BGR, so the network works in RGB where its preprocessor converts, in BGR otherwise.
-    if not model.data_preprocessor._channel_conversion:
+    if len(picture) != 3:
+        picture = picture[:1].expand(3, -1, -1)
+    elif not model.data_preprocessor._channel_conversion:
+        # mmcv loads BGR, so the network works in RGB where its preprocessor converts, in BGR otherwise.
         picture = picture.flip(0)
     return picture.permute(1, 2, 0).cpu().numpy()
