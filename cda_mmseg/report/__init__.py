@@ -1,5 +1,6 @@
 """What runs came to, in one HTML file."""
 
+import cda_mmseg.registration  # noqa: F401
 from cda_mmseg.report.report import write_report
 from cda_mmseg.report.run import default_name
 

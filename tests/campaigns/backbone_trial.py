@@ -16,7 +16,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-import cda_mmseg  # noqa: F401
+import cda_mmseg.registration  # noqa: F401
 from cda_mmseg.engine import compose
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
