@@ -156,7 +156,6 @@ def test_wheel_holds_the_package_and_what_mim_looks_for(copy):
         'onedl-mmcv',
         'onedl-mmsegmentation',
         'Jinja2',
-        'safetensors',
     }
     for requirement in runtime:
         assert sorted(specifier.operator for specifier in requirement.specifier) == ['<', '>=']
