@@ -85,7 +85,13 @@ def test_batch_1_equals_inference_model_and_batches_and_workers_agree(folder, we
     other = tmp_path / 'other'
     more = ('--recursive', '--batch-size', 4, '--workers', 2, '--write', *kinds)
     assert run(monkeypatch, folder, *options(weights, other, *more)) == 0
-    assert files(other) == files(out)
+    ours, theirs = files(out), files(other)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        if name.startswith('confidence'):  # batches add up in another order, which may round one grey level apart
+            assert np.abs(grey(out / name).astype(int) - grey(other / name)).max() <= 1, name
+        else:
+            assert ours[name] == theirs[name], name
 
 
 @pytest.fixture
