@@ -176,6 +176,7 @@ OTHERS = {
     'convert_checkpoint.py': 'reads weights of other programs: tests/engine/checkpointing/test_released_weights.py',
     'demo.py': 'reads those of its own runs, as report.py does',
     'paper.py': 'reads those of its own runs, as gradient_sizes.py does',
+    'publish_model.py': 'what it refuses: tests/inference/test_publish.py',
     'sweep.py': 'starts train.py, which reads those of its own runs',
 }
 
