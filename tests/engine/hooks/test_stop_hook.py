@@ -209,10 +209,12 @@ def test_forked_children_have_signals_of_their_own():
 
 def test_handlers_are_given_back(tmp_path):
     former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor)
     runner = train(tmp_path, max_iters=5, hooks=[STOP])
     assert runner.iter == 5
     assert {number: signal.getsignal(number) for number in former} == former
-    assert signal.set_wakeup_fd(-1) == -1
+    assert signal.set_wakeup_fd(descriptor) == descriptor
 
 
 def test_other_threads_train_without_listening(tmp_path):
