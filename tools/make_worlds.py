@@ -13,6 +13,7 @@ PAIRS = (
     'gta2city',
     'synthia2city',
     'appearance',
+    'no_gap',
     'urbansyn2city',
     'city2darkzurich',
     'city2acdc',

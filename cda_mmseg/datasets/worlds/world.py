@@ -124,6 +124,7 @@ PAIRS = MappingProxyType(
         'gta2city': Pair(Domain(GTAV, GAME_STREETS, GAME, 'game'), CITY),
         'synthia2city': Pair(Domain(SYNTHIA, SIMULATOR_STREETS, SIMULATOR, 'simulator'), CITY),
         'appearance': Pair(Domain(GTAV, CITY_STREETS, GAME, 'city'), CITY),
+        'no_gap': Pair(Domain(GTAV, GAME_STREETS, GAME, 'game'), Domain(CITYSCAPES, GAME_STREETS, GAME, 'city')),
         'urbansyn2city': Pair(Domain(URBANSYN, GAME_STREETS, SIMULATOR, 'urban'), CITY),
         'city2darkzurich': Pair(LABELED_CITY, Domain(DARK_ZURICH, CITY_STREETS, SIMULATOR, 'night')),
         'city2acdc': Pair(LABELED_CITY, Domain(ACDC, CITY_STREETS, SIMULATOR, 'weather')),
@@ -131,8 +132,9 @@ PAIRS = MappingProxyType(
         'urban2rural': Pair(TOWN_VIEW, COUNTRY_VIEW),
     }
 )
-"""Built-in pairs. In ``appearance`` source and target show the same scenes, so only that differs. The pairs after
-it have folders and encodings of their data sets, but neither night nor weather nor a view from above."""
+"""Built-in pairs. In ``appearance`` source and target show the same scenes, so only that differs; in ``no_gap`` only the
+scenes do. The pairs after them have folders and encodings of their data sets, but neither night nor weather nor a view
+from above."""
 
 
 def write_world(

@@ -20,4 +20,23 @@ arms = dict(
     smoothing=dict(config='smoothing.py', branch_from=('source_only', 220)),
     ce_times5=dict(config='ce_times5.py', branch_from=('source_only', 220)),
     clamp4p4=dict(config='clamp4p4.py', branch_from=('source_only', 220)),
+    # The mean held at .3 nats instead of 1.
+    mean_literal_p3=dict(
+        config='mean_literal.py', options=['source_loss.main.base=1.35'], branch_from=('source_only', 220)
+    ),
+    mean_reversed_p3=dict(
+        config='mean_reversed.py', options=['source_loss.main.base=1.35'], branch_from=('source_only', 220)
+    ),
+    flooding_p3=dict(config='flooding.py', options=['source_loss.main.flood=0.3'], branch_from=('source_only', 220)),
+    # A late switch, at 440.
+    late_cl=dict(
+        config='../airsim2camvid/cl.py',
+        options=['source_loss.warm_fraction=0.6666666666666666'],
+        branch_from=('source_only', 440),
+    ),
+    late_cl_clamp3=dict(
+        config='../airsim2camvid/cl_clamp3.py',
+        options=['source_loss.warm_fraction=0.6666666666666666'],
+        branch_from=('source_only', 440),
+    ),
 )
