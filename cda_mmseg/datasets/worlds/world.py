@@ -132,8 +132,8 @@ PAIRS = MappingProxyType(
         'urban2rural': Pair(TOWN_VIEW, COUNTRY_VIEW),
     }
 )
-"""Built-in pairs. In ``appearance`` source and target show the same scenes, so only that differs; in ``no_gap`` only the
-scenes do. The pairs after them have folders and encodings of their data sets, but neither night nor weather nor a view
+"""Built-in pairs. In ``appearance`` source and target show the same scenes, so only that differs; in ``no_gap``
+only the scenes do. The pairs after them have folders and encodings of their data sets, but neither night nor weather nor a view
 from above."""
 
 
