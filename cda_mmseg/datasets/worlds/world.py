@@ -133,8 +133,8 @@ PAIRS = MappingProxyType(
     }
 )
 """Built-in pairs. In ``appearance`` source and target show the same scenes, so only that differs; in ``no_gap``
-only the scenes do. The pairs after them have folders and encodings of their data sets, but neither night nor weather nor a view
-from above."""
+only the scenes do. The pairs after them have folders and encodings of their data sets, but neither night nor weather
+nor a view from above."""
 
 
 def write_world(
