@@ -1,4 +1,4 @@
-"""Point a stock config at a built-in world."""
+"""Point a stock config at a built-in world, and give it a network that a CPU trains from scratch."""
 
 from mmengine.config import ConfigDict
 
@@ -27,3 +27,25 @@ def use_world(config: ConfigDict, root: str, width: int, height: int) -> None:
         elif step.type == 'RandomCrop':
             step.crop_size = (height, width)
     config.data_preprocessor.size = config.model.data_preprocessor.size = (height, width)
+
+
+def use_small_vgg(config: ConfigDict) -> None:
+    """Give a stock config on VGG16 a narrow VGG11 with group norm, small players, and a schedule for them.
+
+    What the children in ``configs/demo`` and ``configs/control`` have in common; written below :func:`use_world`.
+
+    Args:
+        config (ConfigDict): The config to change.
+    """
+    config.model.backbone.update(
+        depth=11, base_channels=16, fc_channels=128, norm_cfg=dict(type='GN', num_groups=8), init_cfg=None
+    )
+    config.model.decode_head.update(in_channels=[64, 128, 128], zero_init=False)
+    config.train_dataloader.batch_size = 4
+    if 'image_adversary' in config.adaptations:
+        config.adaptations.image_adversary.generator.update(base_channels=8, max_channels=64)
+        config.adaptations.image_adversary.discriminator.update(base_channels=16, num_layers=4)
+        config.target_dataloader.batch_size = 4
+    config.train_cfg.update(max_iters=700, val_interval=175)
+    config.optim_wrapper.encoder.optimizer.lr = 1e-3
+    config.param_scheduler.encoder = [dict(type='MultiStepLR', by_epoch=False, milestones=[350], gamma=0.1)]
