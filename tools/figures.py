@@ -1,8 +1,4 @@
-"""Draw figures of the paper: ``python tools/figures.py losses --out docs/figures``.
-
-``losses`` needs no training: Fig. 3, Fig. 5, Lemma 2 and what the paper does not show. ``fig2`` draws a model, ``fig4``
-the features of two. Fig. 1 comes from ``tools/paper.py fig1``, because it needs runs.
-"""
+"""Draw figures: ``python tools/figures.py losses --out docs/figures``; Fig. 1 comes from ``tools/paper.py fig1``."""
 
 import argparse
 from pathlib import Path
@@ -56,13 +52,24 @@ def draw_features(arguments: argparse.Namespace) -> list[Path]:
     for title, features in models.items():
         distances = ', '.join(f'{name} {value:.2f}' for name, value in class_distances(features).items())
         print(f'proxy A-distance within classes, {title}: {distances}')
-    titled = {arguments.titles[0]: models['before'], arguments.titles[1]: models['after']}
+    titled = dict(zip(arguments.titles, models.values(), strict=True))
     return save_figure(plot_tsne(titled, arguments.seed), arguments.out / 'fig4', arguments.suffixes, arguments.dpi)
+
+
+def draw_labels(arguments: argparse.Namespace) -> list[Path]:
+    """Draw what labels of the target are worth."""
+    from cda_mmseg.visualization.figures import save_figure
+    from cda_mmseg.visualization.label_counts import plot_label_counts, read_last_scores
+
+    scores = read_last_scores(arguments.scores, 'target/mIoU')
+    return save_figure(
+        plot_label_counts(scores, 'target mIoU'), arguments.out / 'labels', arguments.suffixes, arguments.dpi
+    )
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Draw figures of the paper.')
+    parser = argparse.ArgumentParser(description='Draw figures.')
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument('--out', type=Path, default=Path('work_dirs/figures'), help='folder for the files')
     shared.add_argument('--suffixes', nargs='+', choices=SUFFIXES, default=list(SUFFIXES), help='kinds of files')
@@ -70,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     shared.add_argument('--device', default='cpu', help='device to compute on')
     figures = parser.add_subparsers(required=True)
 
-    losses = figures.add_parser('losses', parents=[shared], help='Fig. 3, Fig. 5, Lemma 2, gradients, cubics, clamp')
+    losses = figures.add_parser('losses', parents=[shared], help='Fig. 3, 5, Lemma 2, gradients, cubics, clamp')
     losses.add_argument('--only', nargs='+', choices=LOSS_FIGURES, help='some of them')
     losses.set_defaults(draw=draw_losses)
 
@@ -78,6 +85,10 @@ def parse_arguments() -> argparse.Namespace:
     pipeline.add_argument('config', help='config of a model with a GAN')
     pipeline.add_argument('checkpoint', nargs='?', help='its weights (default: as built)')
     pipeline.set_defaults(draw=draw_pipeline)
+
+    labels = figures.add_parser('labels', parents=[shared], help='scores over numbers of labelled target pictures')
+    labels.add_argument('scores', type=Path, help='scores.csv of tools/sweep.py; an arm NAME_N is a point of NAME')
+    labels.set_defaults(draw=draw_labels)
 
     features = figures.add_parser('fig4', parents=[shared], help='t-SNE of both domains, before and after adaptation')
     for when in ('before', 'after'):
@@ -89,7 +100,7 @@ def parse_arguments() -> argparse.Namespace:
     features.add_argument('--seed', type=int, default=0, help='seed of that choice, of t-SNE and of the folds')
     features.set_defaults(draw=draw_features)
     arguments = parser.parse_args()
-    if arguments.draw is draw_features and arguments.titles[0] == arguments.titles[1]:
+    if arguments.draw is draw_features and len(set(arguments.titles)) == 1:
         features.error(f'--titles: both models are called {arguments.titles[0]!r}; give each a title of its own')
     return arguments
 
@@ -102,8 +113,7 @@ def main() -> None:
 
     install_safe_loader()
     with explained_errors():
-        for file in arguments.draw(arguments):
-            print(file)
+        print(*arguments.draw(arguments), sep='\n')
 
 
 if __name__ == '__main__':
