@@ -1,5 +1,6 @@
 """What all tests share: fixed seeds, hypothesis' profile and where optional data lies."""
 
+import gc
 import os
 import random
 import tempfile
@@ -17,6 +18,9 @@ from mmengine.registry import init_default_scope
 import cda_mmseg.registration  # noqa: F401
 from cda_mmseg.datasets.worlds import PAIRS, write_world
 from cda_mmseg.engine import read_config
+
+# mmengine collects garbage for every data set; what is imported stays anyway.
+gc.freeze()
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
