@@ -3,10 +3,8 @@
 import json
 
 import pytest
-from mmengine.config import Config
 
 from cda_mmseg.engine import read_config
-from tests.config_text import plain_text
 from tests.engine.log_files import block_of, log_of
 from tests.engine.real_runs import CONFIGS, state_of, train
 
@@ -14,7 +12,6 @@ from tests.engine.real_runs import CONFIGS, state_of, train
 @pytest.fixture
 def world(smoke_worlds, monkeypatch):
     monkeypatch.chdir(smoke_worlds)
-    monkeypatch.setattr(Config, 'pretty_text', property(plain_text))
 
 
 def test_a_run_says_what_is_in_force(world, tmp_path):
