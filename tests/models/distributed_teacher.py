@@ -1,9 +1,4 @@
-"""Self-training on two processes, each with images and masks of its own; started by torchrun.
-
-Usage: distributed_teacher.py OUT
-"""
-
-import sys
+"""Self-training on two processes, each with images and masks of its own."""
 
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -17,12 +12,11 @@ from tests.models.distributed_training import share
 from tests.models.segmentors.tiny_model import SEED, build, make_data, optimizer_config
 
 
-def main() -> None:
+def main(rank: int, out: str) -> None:
     """Train on this rank, BatchNorm learning its statistics, and save what came out."""
     torch.set_num_threads(1)
     init_default_scope('mmseg')
-    distributed.init_process_group('gloo')
-    rank, world_size = distributed.get_rank(), distributed.get_world_size()
+    distributed.init_process_group('gloo', init_method=f'file://{out}/rendezvous', rank=rank, world_size=2)
     settings = config(
         self_training=dict(
             type='SelfTraining', threshold=0.21, momentum=0.6, jitter=dict(), masked_weight=0.5, block_size=16
@@ -37,11 +31,7 @@ def main() -> None:
     logs = []
     for iteration in range(3):
         model.set_progress(TrainingProgress(iteration, 3, SEED, rank))
-        logs.append(wrapped.train_step(share(make_data(iteration, batch_size=4), rank, world_size), optimizers))
+        logs.append(wrapped.train_step(share(make_data(iteration, batch_size=4), rank, 2), optimizers))
     confidence = [log['self_training.confidence'] for log in logs]
-    torch.save(dict(state=model.state_dict(), confidence=confidence), f'{sys.argv[1]}/rank{rank}.pth')
+    torch.save(dict(state=model.state_dict(), confidence=confidence), f'{out}/rank{rank}.pth')
     distributed.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main()

@@ -1,9 +1,5 @@
-"""Train the tiny segmentor on several processes; started by torchrun from test_wrappers.py.
+"""Train the tiny segmentor on several processes."""
 
-Usage: distributed_training.py OUT KIND DTYPE ACCUMULATION
-"""
-
-import sys
 import weakref
 
 import torch
@@ -86,17 +82,11 @@ def train(kind: str, dtype: torch.dtype, accumulation: int, rank: int, world_siz
     return model, reduced
 
 
-def main() -> None:
+def main(rank: int, out: str, kind: str, dtype: str, accumulation: int) -> None:
     """Train on this rank and save what came out."""
-    out, kind, dtype, accumulation = sys.argv[1:]
     torch.set_num_threads(1)
     init_default_scope('mmseg')
-    distributed.init_process_group('gloo')
-    rank, world_size = distributed.get_rank(), distributed.get_world_size()
-    model, reduced = train(kind, getattr(torch, dtype), int(accumulation), rank, world_size)
+    distributed.init_process_group('gloo', init_method=f'file://{out}/rendezvous', rank=rank, world_size=2)
+    model, reduced = train(kind, getattr(torch, dtype), accumulation, rank, 2)
     torch.save(dict(weights=dict(model.named_parameters()), reduced=reduced), f'{out}/rank{rank}.pth')
     distributed.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main()

@@ -1,9 +1,4 @@
-"""Train a ResNet-50 with several encoder forwards per step on two processes; started by torchrun.
-
-Usage: distributed_views.py OUT
-"""
-
-import sys
+"""Train a ResNet-50 with several encoder forwards per step on two processes."""
 
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -37,16 +32,11 @@ def train(rank: int, world_size: int) -> torch.nn.Module:
     return model
 
 
-def main() -> None:
+def main(rank: int, out: str) -> None:
     """Train on this rank and save what came out."""
     torch.set_num_threads(1)
     init_default_scope('mmseg')
-    distributed.init_process_group('gloo')
-    rank = distributed.get_rank()
-    model = train(rank, distributed.get_world_size())
-    torch.save(dict(weights=dict(model.named_parameters())), f'{sys.argv[1]}/rank{rank}.pth')
+    distributed.init_process_group('gloo', init_method=f'file://{out}/rendezvous', rank=rank, world_size=2)
+    model = train(rank, 2)
+    torch.save(dict(weights=dict(model.named_parameters())), f'{out}/rank{rank}.pth')
     distributed.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main()

@@ -8,15 +8,16 @@ import sys
 import time
 
 from cda_mmseg.datasets.preparation.record import FILES
+from tests.forked_processes import ROOT, start_process
 
-from .processes import ROOT, TOOL, run_tool, start
+from .processes import TOOL, run_tool
 
 CONFIG = str(ROOT / 'configs' / 'cl_gta2city.py')
 PAIRS = 60
 
 
 def call(folder, name, *arguments):
-    process = start(run_tool, str(folder), str(folder / name), list(arguments))
+    process = start_process(run_tool, str(folder), str(folder / name), list(arguments))
     process.join(120)
     return process.exitcode, (folder / name).read_text()
 
