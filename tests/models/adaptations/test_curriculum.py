@@ -11,6 +11,7 @@ from mmengine.dataset import ConcatDataset
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.datasets import BaseSegDataset
+from mmseg.registry import MODELS
 from scipy.optimize import minimize
 
 from benchmarks.naive_methods import PlainCurriculum
@@ -226,6 +227,15 @@ def test_estimates_follow_from_the_initial_weights_and_are_kept(pair, cache):
     file.unlink()
     one.study(pair)
     assert torch.equal(one.distributions, before)
+
+
+@pytest.mark.parametrize('change', [dict(mean=[100.0] * 3), dict(std=[30.0] * 3), dict(bgr_to_rgb=False)], ids=str)
+def test_estimates_follow_from_the_normalisation(change):
+    """Features do; its repr does not say so, and estimates kept under another one would be taken."""
+    models = [build(config(one=SETTINGS)) for _ in range(2)]
+    models[1].data_preprocessor = MODELS.build({**config()['data_preprocessor'], **change})
+    same, other = (label_estimates.Features(model, Superpixels()).state for model in models)
+    assert same == label_estimates.Features(build(config(one=SETTINGS)), Superpixels()).state != other
 
 
 def test_superpixels_are_kept_by_the_content_of_the_file(pair, tmp_path, cache):
