@@ -33,6 +33,14 @@ def test_a_run_says_what_is_in_force(world, tmp_path):
     assert log_of(tmp_path / 'run').index('In force') < log_of(tmp_path / 'run').index('Iter(train)')
 
 
+def test_an_adaptation_of_no_iteration_is_named(world, tmp_path):
+    within_one = {
+        f'model.adaptations.image_adversary.{key}': share for key, share in dict(begin=0.51, end=0.52).items()
+    }
+    train(tmp_path / 'run', **within_one)
+    assert log_of(tmp_path / 'run').count('The adaptation image_adversary takes part in none of the 6 iterations') == 1
+
+
 def test_what_is_off_is_told_so(world, tmp_path):
     train(tmp_path / 'run', name='source_only_gta2city', val_cfg=None, val_dataloader=None, val_evaluator=None)
     block = block_of(tmp_path / 'run')
