@@ -4,7 +4,6 @@ import weakref
 
 import torch
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from torch import distributed
 
 from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
@@ -82,11 +81,7 @@ def train(kind: str, dtype: torch.dtype, accumulation: int, rank: int, world_siz
     return model, reduced
 
 
-def main(rank: int, out: str, kind: str, dtype: str, accumulation: int) -> None:
-    """Train on this rank and save what came out."""
-    torch.set_num_threads(1)
-    init_default_scope('mmseg')
-    distributed.init_process_group('gloo', init_method=f'file://{out}/rendezvous', rank=rank, world_size=2)
+def main(rank: int, kind: str, dtype: str, accumulation: int) -> dict:
+    """Train on this rank and return what came out."""
     model, reduced = train(kind, getattr(torch, dtype), accumulation, rank, 2)
-    torch.save(dict(weights=dict(model.named_parameters()), reduced=reduced), f'{out}/rank{rank}.pth')
-    distributed.destroy_process_group()
+    return dict(weights=dict(model.named_parameters()), reduced=reduced)

@@ -24,7 +24,7 @@ from cda_mmseg.models.adaptations.label_estimates import Regression
 from tests.models.adaptations.plain_step import CLASSES, config, train, train_plainly
 from tests.models.segmentors.tiny_model import build, double_precision, make_data
 from tests.models.segmentors.trained import differences
-from tests.models.test_wrappers import train_on_two
+from tests.models.two_processes import call_on_two
 
 init_default_scope('mmseg')
 COLOURS = np.array([[40, 40, 200], [200, 60, 40], [60, 180, 60], [120, 120, 120], [230, 230, 90]], np.uint8)
@@ -239,9 +239,15 @@ def test_estimates_follow_from_the_normalisation(change):
     assert same == label_estimates.Features(build(config(one=SETTINGS)), Superpixels()).state != other
 
 
+def estimate(rank, source, target):
+    one = build(config(one=SETTINGS)).adaptations['one']
+    one.study(dict(source=dataset(source, 'LoadAnnotations'), target=dataset(target, 'LoadSuperpixels')))
+    return dict(distributions=one.distributions, landmarks=one.landmarks)
+
+
 def test_all_processes_have_the_estimates_of_the_first_one(pair, tmp_path):
     """The others wait until they are there, superpixels and all."""
-    ranks = train_on_two(tmp_path, 'distributed_curriculum', tmp_path / 'source', tmp_path / 'target')
+    ranks = call_on_two(tmp_path, estimate, tmp_path / 'source', tmp_path / 'target')
     one = build(config(one=SETTINGS)).adaptations['one']
     one.study(pair)
     for rank in ranks:
