@@ -211,7 +211,7 @@ def write_world(
     counts = {('source', 'train'): source, ('target', 'train'): target_train, ('target', 'val'): target_val}
     if 'val' in PAIRS[pair].source.layout.splits:
         counts['source', 'val'] = target_val
-    _write_files(staging, PAIRS[pair], counts, tuple(size), seed, workers)
+    _write_files(staging, pair, counts, tuple(size), seed, workers)
     (staging / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n', encoding='utf-8')
     if out.exists():
         shutil.rmtree(out)
@@ -234,7 +234,7 @@ Task = tuple[str, str, int]
 
 def _write_files(
     root: Path,
-    pair: Pair,
+    pair: str,
     counts: dict[tuple[str, str], int],
     size: tuple[int, int],
     seed: int,
@@ -243,7 +243,7 @@ def _write_files(
     """Write all files of a world, with a progress bar."""
     tasks = [(side, split, index) for (side, split), count in counts.items() for index in range(count)]
     for side, split, index in tasks:
-        layout = getattr(pair, side).layout
+        layout = getattr(PAIRS[pair], side).layout
         for path in layout.paths(root / layout.folder, split, index):
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -267,10 +267,10 @@ def _run(write: partial, tasks: list[Task], workers: int) -> Iterator[None]:
         yield from pool.map(write, tasks, chunksize=TASKS_PER_CHUNK)
 
 
-def _write_sample(root: Path, pair: Pair, size: tuple[int, int], seed: int, task: Task) -> None:
+def _write_sample(root: Path, pair: str, size: tuple[int, int], seed: int, task: Task) -> None:
     """Write one picture and, where the layout has one, its label."""
     side, split, index = task
-    domain: Domain = getattr(pair, side)
+    domain: Domain = getattr(PAIRS[pair], side)
     picture, labels = domain.sample(seed, split, index, size)
     picture_path, label_path = domain.layout.paths(root / domain.layout.folder, split, index)
     write_picture(picture_path, picture)

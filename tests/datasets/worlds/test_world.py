@@ -157,9 +157,10 @@ def test_official_encodings(worlds):
     assert tuple(raw.read_bytes()[24:26]) == (8, 0)
 
 
-def test_files_do_not_depend_on_the_number_of_workers(worlds, tmp_path):
-    write(tmp_path / 'again', 'synthia2city', workers=2)
-    assert digests(tmp_path / 'again') == digests(worlds / 'synthia2city')
+@pytest.mark.parametrize('pair', PAIRS)
+def test_files_do_not_depend_on_the_number_of_workers(worlds, tmp_path, pair):
+    write(tmp_path / 'again', pair, workers=2)
+    assert digests(tmp_path / 'again') == digests(worlds / pair)
 
 
 def test_a_larger_world_begins_with_the_smaller_one(worlds, tmp_path):
