@@ -25,9 +25,15 @@ def write_png(path: str, pixels: np.ndarray) -> None:
 @contextmanager
 def named_when_complete(path: str) -> Iterator[str]:
     """Do what ``replaced_when_complete`` does, and name the file when the disk is full."""
+    with naming(path), replaced_when_complete(path) as incomplete:
+        yield incomplete
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Name the file in errors of the system, which does not when the disk is full."""
     try:
-        with replaced_when_complete(path) as incomplete:
-            yield incomplete
+        yield
     except OSError as error:
         reason = f'{os.strerror(error.errno)}; the same command goes on from here'
         raise OSError(error.errno, reason, path) from error
