@@ -1,6 +1,7 @@
 """What the folder of a run tells about it, however it ended."""
 
 import json
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -99,6 +100,15 @@ def default_name(work_dir: str | Path) -> str:
     """Name a run after its folder, or, where that is ``seed3``, as in a sweep, after the one above."""
     folder = Path(work_dir).resolve()
     return folder.parent.name if re.fullmatch(r'seed_?\d+', folder.name) else folder.name
+
+
+def named_folder(argument: str) -> tuple[str, str]:
+    """Split ``[NAME=]WORK_DIR``, in which the folder may have a ``=`` of its own."""
+    name, is_named, folder = argument.partition('=')
+    if not is_named or os.path.isdir(os.path.expanduser(argument)):
+        folder = os.path.expanduser(argument)
+        return default_name(folder), folder
+    return name, os.path.expanduser(folder)
 
 
 def read_run(name: str, work_dir: Path) -> Run:

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 from cda_mmseg.engine.checkpointing.fitting import init_trained_model
-from cda_mmseg.report import default_name, write_report
+from cda_mmseg.report import default_name, named_folder, write_report
 from cda_mmseg.report.pictures import error_map, pick, score_run
 from cda_mmseg.report.run import read_run
 from cda_mmseg.utils.arguments import UsageError
@@ -228,5 +228,10 @@ def test_folders_that_are_no_runs_and_runs_of_one_name_and_seed_are_refused(writ
         report_of(tmp_path, *folders)
 
 
-def test_runs_are_named_after_their_folders():
+def test_runs_are_named_after_their_folders(tmp_path, monkeypatch):
     assert [default_name(path) for path in ('x/y', 'x/y/seed3', 'x/y/seed_12')] == ['y', 'y', 'y']
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'lr=0.1' / 'seed0').mkdir(parents=True)
+    assert [named_folder(text) for text in ('lr=0.1/seed0', 'ours=lr=0.1/seed0', 'ours=gone', 'gone')] == [
+        *(('lr=0.1', 'lr=0.1/seed0'), ('ours', 'lr=0.1/seed0'), ('ours', 'gone'), ('gone', 'gone'))
+    ]
