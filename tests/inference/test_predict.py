@@ -450,8 +450,10 @@ def test_predictions_are_packed_once_all_are_there(folder, weights, tmp_path, mo
 
 
 def test_mixed_precision_predicts(three, weights, tmp_path, monkeypatch):
-    assert run(monkeypatch, three, *options(weights, tmp_path / 'out', '--amp')) == 0
-    assert run(monkeypatch, three, *options(weights, tmp_path / 'full')) == 0
+    kinds = ('--write', 'train_id', 'confidence')
+    assert run(monkeypatch, three, *options(weights, tmp_path / 'out', '--amp', *kinds)) == 0
+    assert run(monkeypatch, three, *options(weights, tmp_path / 'full', *kinds)) == 0
+    assert files(tmp_path / 'out' / 'confidence') != files(tmp_path / 'full' / 'confidence')
     pairs = zip(files(tmp_path / 'out'), files(tmp_path / 'full'), strict=True)
     same = [(grey(tmp_path / 'out' / a) == grey(tmp_path / 'full' / b)).mean() for a, b in pairs if 'train_id' in a]
     assert min(same) > 0.9
