@@ -47,6 +47,9 @@ def pack(out: str, kinds: Sequence[str], pictures: Sequence[Picture], path: str)
         kinds: Which of them.
         pictures: The pictures.
         path: The zip file; it appears once it is whole.
+
+    Raises:
+        ValueError: If a name is no UTF-8.
     """
     root = os.path.join(out, kinds[0]) if len(kinds) == 1 else out
     with named_when_complete(path) as incomplete, zipfile.ZipFile(incomplete, 'w') as archive:
@@ -54,5 +57,8 @@ def pack(out: str, kinds: Sequence[str], pictures: Sequence[Picture], path: str)
             for picture in pictures:
                 file = Path(out, kind, picture.name)
                 # of a video all frames
-                for path in sorted(file.iterdir()) if file.is_dir() else [file]:
-                    archive.write(path, os.path.relpath(path, root))
+                for part in sorted(file.iterdir()) if file.is_dir() else [file]:
+                    try:
+                        archive.write(part, os.path.relpath(part, root))
+                    except UnicodeEncodeError as error:
+                        raise ValueError(f'{part}: zip files take names in UTF-8 alone: rename the picture.') from error

@@ -27,7 +27,7 @@ from cda_mmseg.datasets.label_ids import CITYSCAPES_IDS
 from cda_mmseg.engine import read_config
 from cda_mmseg.engine.checkpointing.fitting import init_trained_model
 from cda_mmseg.evaluation.class_areas import GROUND_TRUTH, INTERSECTION, PREDICTION, class_areas, count_class_table
-from cda_mmseg.inference import Outcome, find_pictures, predict_pictures
+from cda_mmseg.inference import Outcome, find_pictures, pack, predict_pictures
 from cda_mmseg.inference.painting import add_legend, paint_classes, paint_over
 from cda_mmseg.inference.record import Record
 from cda_mmseg.utils.arguments import UsageError
@@ -421,6 +421,9 @@ def test_a_name_that_is_no_text_is_kept(folder, predict, tmp_path):
     out = tmp_path / 'out'
     assert {outcome.status for outcome in predict(out)} == {'done'} and (out / 'train_id' / name).exists()
     assert list(predict(out)) == []
+    with pytest.raises(ValueError, match='take names in UTF-8 alone: rename the picture'):
+        pack(str(out), ['train_id'], find_pictures([str(folder)], True, str(out)), str(tmp_path / 'all.zip'))
+    assert not list(tmp_path.glob('all.zip*'))
 
 
 def test_inputs_within_the_folder_of_predictions_are_named(folder):
