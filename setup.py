@@ -60,7 +60,7 @@ setup(
     extras_require={
         name: read_requirements(name)
         for name in (
-            *('backbones', 'cluster', 'efficientnet', 'onnx', 'plots', 'publish', 'superpixels', 'tensorboard', 'tsne'),
+            *('backbones', 'cluster', 'efficientnet', 'onnx', 'publish', 'superpixels', 'tensorboard', 'tsne'),
             *('test', 'lint'),
         )
     },

@@ -184,6 +184,8 @@ def start_process(config: Config, follow_parent: bool = False) -> None:
         config: The config of the run, completed for processes without GPUs.
         follow_parent: Whether to stop when the process that started this one is gone; a launcher's processes always do.
     """
+    # mmengine collects garbage for every data set, a fifth of a second each; what is imported stays anyway.
+    gc.freeze()
     # Loader workers inherit this folder for their sockets. Each would make one of its own that nobody removes.
     multiprocessing.util.get_temp_dir()
     if follow_parent or config.launcher != 'none':

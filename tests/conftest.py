@@ -1,5 +1,6 @@
 """What all tests share: fixed seeds, hypothesis' profile and where optional data lies."""
 
+import gc
 import os
 import random
 import tempfile
@@ -12,11 +13,16 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import cda_mmseg.registration  # noqa: F401
 from cda_mmseg.datasets.worlds import PAIRS, write_world
 from cda_mmseg.engine import read_config
+from tests.config_text import plain_text
+
+# mmengine collects garbage for every data set; what is imported stays anyway.
+gc.freeze()
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -31,6 +37,12 @@ def fixed_seeds():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def plain_config_text(monkeypatch):
+    """Write configs plainly in this process; formatting takes longer than most tests. Processes of their own format."""
+    monkeypatch.setattr(Config, 'pretty_text', property(plain_text))
 
 
 @pytest.fixture(scope='session')

@@ -1055,7 +1055,6 @@ CASES = [
 def world(smoke_worlds, tmp_path, monkeypatch):
     """Work in a folder with a world of one's own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Config, 'pretty_text', property(plain_text))
     monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
     shutil.copytree(smoke_worlds / WORLD, WORLD)
     return tmp_path

@@ -1,5 +1,6 @@
 """The documents: links that lead somewhere, and nothing unfinished."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -29,6 +30,16 @@ def test_commands_name_files_that_exist():
     configs = set(re.findall(r'tools/\w+\.(?:py|sh) (configs/[\w/]+\.py)', text))
     assert len(commands) > 5 and len(configs) > 5
     assert [name for name in sorted(commands | configs) if not (ROOT / name).is_file()] == []
+
+
+def test_names_of_the_package_exist():
+    text = '\n'.join(document.read_text() for document in DOCUMENTS)
+    names = set(re.findall(r'\bcda_mmseg(?:\.\w+)+', text))
+    for module, imported in re.findall(r'^from (cda_mmseg[\w.]*) import (.+)$', text, re.M):
+        names |= {f'{module}.{name.strip()}' for name in imported.split(',')}
+    assert len(names) > 5
+    for name in sorted(names):
+        pkgutil.resolve_name(name)
 
 
 def test_the_leaf_in_own_data_fits_its_data_base(tmp_path):

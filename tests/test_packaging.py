@@ -21,7 +21,7 @@ from cda_mmseg.version import __version__
 REPOSITORY = Path(__file__).resolve().parents[1]
 REQUIREMENTS = REPOSITORY / 'requirements'
 OF_ITS_OWN = ('backbones',)  # extras with a lock of their own, which `make` does not install
-EXTRAS = ('cluster', 'efficientnet', 'onnx', 'plots', 'publish', 'superpixels', 'tsne', 'test', 'lint')
+EXTRAS = ('cluster', 'efficientnet', 'onnx', 'publish', 'superpixels', 'tsne', 'test', 'lint')
 UNLOCKED = ('tensorboard',)
 SOURCES = ('LICENSE', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'pyproject.toml', 'setup.py', 'model-index.yml')
 FOLDERS = ('cda_mmseg', 'configs', 'requirements', 'tools')

@@ -18,7 +18,8 @@ import torch
 from mmseg.apis import init_model
 
 from cda_mmseg.utils.loading import load_checkpoint_file
-from tests.tool_processes import CONTEXT, ROOT, SMOKE, finish_tool, options, output_of, start_tool
+from tests.forked_processes import ROOT, start_process
+from tests.tool_processes import SMOKE, finish_tool, options, output_of, start_tool
 
 NO_WORKERS = options()
 RAN = 'the_code_has_run'
@@ -103,9 +104,7 @@ def load_with_mmseg(output: str, folder: str, checkpoint: str) -> None:
 
 def in_a_process(function, *arguments) -> int:
     """Call a function in a process that has imported everything and changed nothing."""
-    process = CONTEXT.Process(target=function, args=arguments)
-    process.start()
-    return finish_tool(process)
+    return finish_tool(start_process(function, *arguments))
 
 
 @pytest.fixture(scope='module')

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r'^(<!-- needs .*? -->\n)?```(\S*)\n(.*?)^```$', re.S | re.M)
 LANGUAGES = {'bash', 'python', 'text', 'bibtex', 'mermaid', '{toctree}'}
 NEEDS = {'data', 'a GPU', 'the network', 'a cluster', 'hours'}
-QUICK = ('docs/quick_start.md',)
+QUICK = ('docs/quick_start.md', 'docs/add_a_method.md')
 PICTURE = 'data/worlds/smoke_gta2city/cityscapes/leftImg8bit/val/*/*.png'
 
 

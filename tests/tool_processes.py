@@ -8,13 +8,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.forked_processes import ROOT, start_process
+
 SMOKE = str(ROOT / 'configs' / 'smoke' / 'cl_gta2city.py')
-CONTEXT = get_context('forkserver')
 PR_SET_PDEATHSIG = 1
 
 
@@ -80,19 +79,8 @@ def start_tool(
     prepare: Callable[[], None] | None = None,
 ) -> ForkServerProcess:
     """Start ``tools/train.py CONFIG --work-dir WORK_DIR ARGUMENTS`` in a folder; its output ends up in WORK_DIR.txt."""
-    former = os.environ.get('PYTHONPATH')
-    # Python 3.11's server takes no notice of sys.path, and skips what it cannot import.
-    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(ROOT), former]))
-    CONTEXT.set_forkserver_preload(['cda_mmseg.registration', 'mmengine.runner', __name__])
-    forkserver.ensure_running()
-    if former is None:
-        del os.environ['PYTHONPATH']
-    else:
-        os.environ['PYTHONPATH'] = former
     command = [config, '--work-dir', str(work_dir), *arguments]
-    process = CONTEXT.Process(target=_child, args=(f'{work_dir}.txt', str(folder), command, death, prepare))
-    process.start()
-    return process
+    return start_process(_child, f'{work_dir}.txt', str(folder), command, death, prepare)
 
 
 def finish_tool(process: ForkServerProcess, timeout: float = 600) -> int:

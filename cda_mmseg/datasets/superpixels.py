@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.dist import barrier, is_main_process
 
 from cda_mmseg.datasets.cache import cache_folder, with_progress
 from cda_mmseg.datasets.transforms.load_image import LoadImage
@@ -58,10 +57,8 @@ class Superpixels:
 
     def prepare(self, paths: Sequence[str], workers: int | None = None) -> None:
         """Compute the maps of many pictures in several processes, where they are not there yet."""
-        if is_main_process():
-            missing = [path for path in paths if not self._path(path).is_file()]
-            with_progress(_prepare, [(self, path) for path in missing], 'Computing superpixels', workers)
-        barrier()
+        missing = [path for path in paths if not self._path(path).is_file()]
+        with_progress(_prepare, [(self, path) for path in missing], 'Computing superpixels', workers)
 
     def _path(self, path: str) -> Path:
         content = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]

@@ -16,6 +16,23 @@ COMPOSED_KEYS = ('adaptations', 'execution', 'source_loss', 'source_style')
 SHARED_NAME = 'visualizer'
 
 
+class CachedTextConfig(Config):
+    """A config whose text is formatted again only when it has changed.
+
+    mmengine formats it four times at every start and once for every checkpoint, at half a second each.
+    """
+
+    _formatted = ('', '')
+
+    @property
+    def pretty_text(self) -> str:
+        """Return the config as Python code."""
+        content = repr(self._cfg_dict)
+        if self._formatted[0] != content:
+            object.__setattr__(self, '_formatted', (content, super().pretty_text))
+        return self._formatted[1]
+
+
 def read_config(path: str | Path) -> Config:
     """Read a config file and compose it."""
     config = Config.fromfile(path)
@@ -47,6 +64,8 @@ def compose(config: Config) -> None:
             ``labelled_target`` is no data set with a share between 0 and 1.
         TypeError: If players' optimizers meet an ``optim_wrapper`` or a ``param_scheduler`` for one optimizer.
     """
+    # Config's own __setattr__ makes keys of the config.
+    object.__setattr__(config, '__class__', CachedTextConfig)
     _expand_home(config)
     if (config.get('visualizer') or {}).get('name') == SHARED_NAME:
         config.visualizer.pop('name')

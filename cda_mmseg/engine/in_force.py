@@ -52,6 +52,12 @@ def check_in_force(runner: Runner, model: 'UDASegmentor') -> None:
                 f'{key} ({type(scheduler).__name__}) would never change anything: it counts epochs, and this run '
                 'counts iterations. Set by_epoch=False, and milestones, begin and end in iterations.'
             )
+    for name, adaptation in model.adaptations.items():
+        if not adaptation.iterations(runner.max_iters):
+            runner.logger.warning(
+                f'The adaptation {name} takes part in none of the {runner.max_iters} iterations: between its begin '
+                f'({adaptation.begin:g} of them) and its end ({adaptation.end:g}) none begins.'
+            )
     missing = [hook for hook in NEEDED_HOOKS if not any(isinstance(one, hook) for one in runner.hooks)]
     if missing:
         without = '; '.join(f"dict(type='{hook.__name__}'), without which {NEEDED_HOOKS[hook]}" for hook in missing)

@@ -55,7 +55,7 @@ def score_table(results: Results, scores: Sequence[str], baseline: str, oracle: 
             # Over the seeds that all three have.
             common = sorted(columns[0].keys() & lowest.keys() & highest.keys())
             gaps = [sum(side[seed] - lowest[seed] for seed in common) for side in (columns[0], highest)]
-            row.append('' if arm in (baseline, oracle) or not common else f'{gaps[0] / gaps[1]:.0%}')
+            row.append('' if arm in (baseline, oracle) or not gaps[1] else f'{gaps[0] / gaps[1]:.0%}')
         lines.append(f'| {" | ".join(row)} |')
     return '\n'.join(lines) + '\n'
 

@@ -48,7 +48,6 @@ def plot_domain_curves(
 
     Raises:
         ValueError: If no run has logged the score on either domain.
-        ImportError: If matplotlib is not installed.
     """
     if not any(f'{domain}/{score}' in run.validation for run in runs for domain in DOMAINS):
         raise ValueError(f'no run has logged target/{score} or source/{score}: {", ".join(run.name for run in runs)}')
@@ -105,7 +104,6 @@ def plot_training_curves(
 
     Raises:
         ValueError: If there is nothing to plot.
-        ImportError: If matplotlib is not installed.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.training))
     panels = group_training_names(names)

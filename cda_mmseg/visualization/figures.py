@@ -1,4 +1,4 @@
-"""What all figures share: matplotlib as an optional requirement, colours, and the files they are saved to."""
+"""What all figures share: colours, and the files they are saved to."""
 
 import io
 from collections.abc import Sequence
@@ -37,14 +37,9 @@ def new_figure(width: float, height: float) -> 'Figure':
 
     Returns:
         Figure: The figure; it draws without a display.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'cda_mmseg[plots]'") from error
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout='constrained')
 
 

@@ -3,10 +3,8 @@
 import json
 
 import pytest
-from mmengine.config import Config
 
 from cda_mmseg.engine import read_config
-from tests.config_text import plain_text
 from tests.engine.log_files import block_of, log_of
 from tests.engine.real_runs import CONFIGS, state_of, train
 
@@ -14,7 +12,6 @@ from tests.engine.real_runs import CONFIGS, state_of, train
 @pytest.fixture
 def world(smoke_worlds, monkeypatch):
     monkeypatch.chdir(smoke_worlds)
-    monkeypatch.setattr(Config, 'pretty_text', property(plain_text))
 
 
 def test_a_run_says_what_is_in_force(world, tmp_path):
@@ -34,6 +31,14 @@ def test_a_run_says_what_is_in_force(world, tmp_path):
     assert 'custom_hooks replaces' not in log_of(tmp_path / 'run')
     # before the first step
     assert log_of(tmp_path / 'run').index('In force') < log_of(tmp_path / 'run').index('Iter(train)')
+
+
+def test_an_adaptation_of_no_iteration_is_named(world, tmp_path):
+    within_one = {
+        f'model.adaptations.image_adversary.{key}': share for key, share in dict(begin=0.51, end=0.52).items()
+    }
+    train(tmp_path / 'run', **within_one)
+    assert log_of(tmp_path / 'run').count('The adaptation image_adversary takes part in none of the 6 iterations') == 1
 
 
 def test_what_is_off_is_told_so(world, tmp_path):

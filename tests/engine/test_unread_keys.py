@@ -8,7 +8,6 @@ from mmengine.config import Config
 from cda_mmseg import launch
 from cda_mmseg.engine import read_config
 from cda_mmseg.engine.unread_keys import unread_keys
-from tests.config_text import plain_text
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SMOKE = CONFIGS / 'smoke' / 'cl_gta2city.py'
@@ -74,7 +73,6 @@ def test_the_shipped_configs_are_read_throughout(path):
 @pytest.mark.parametrize('runner_type', ['mmseg.UDARunner', None])
 def test_they_stop_nothing_and_stand_in_the_log(smoke_worlds, tmp_path, monkeypatch, runner_type):
     monkeypatch.chdir(smoke_worlds)
-    monkeypatch.setattr(Config, 'pretty_text', property(plain_text))
     config = read_config(SMOKE)
     config.update(target_pipeline=[], work_dir=str(tmp_path), experiment_name=f'unread_{runner_type}')
     if runner_type is None:

@@ -54,3 +54,8 @@ def test_one_seed_has_no_interval():
     assert '| method | 1 | 35.00 | +5.00 |' in score_table(
         results_of(base=[30.0], method=[35.0]), ['target/mIoU'], 'base'
     )
+
+
+def test_an_oracle_that_is_no_better_closes_no_gap():
+    results = results_of(base=[30.0], method=[35.0], oracle=[30.0])
+    assert '| method | 1 | 35.00 | +5.00 |  |' in score_table(results, ['target/mIoU'], 'base', 'oracle')

@@ -1,14 +1,7 @@
-"""Train the rivals' terms on several processes; started by torchrun from test_wrappers.py.
-
-Usage: distributed_adversaries.py OUT
-"""
-
-import sys
+"""Train the rivals' terms on several processes."""
 
 import torch
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
-from torch import distributed
 
 from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
 from cda_mmseg.utils.progress import TrainingProgress
@@ -59,16 +52,7 @@ def train(rank: int, world_size: int):
     return model, reduced
 
 
-def main() -> None:
-    """Train on this rank and save what came out."""
-    torch.set_num_threads(1)
-    init_default_scope('mmseg')
-    distributed.init_process_group('gloo')
-    rank, world_size = distributed.get_rank(), distributed.get_world_size()
-    model, reduced = train(rank, world_size)
-    torch.save(dict(weights=dict(model.named_parameters()), reduced=reduced), f'{sys.argv[1]}/rank{rank}.pth')
-    distributed.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main()
+def main(rank: int) -> dict:
+    """Train on this rank and return what came out."""
+    model, reduced = train(rank, 2)
+    return dict(weights=dict(model.named_parameters()), reduced=reduced)

@@ -1,14 +1,9 @@
-"""Train the tiny segmentor on several processes; started by torchrun from test_wrappers.py.
+"""Train the tiny segmentor on several processes."""
 
-Usage: distributed_training.py OUT KIND DTYPE ACCUMULATION
-"""
-
-import sys
 import weakref
 
 import torch
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from torch import distributed
 
 from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
@@ -86,17 +81,7 @@ def train(kind: str, dtype: torch.dtype, accumulation: int, rank: int, world_siz
     return model, reduced
 
 
-def main() -> None:
-    """Train on this rank and save what came out."""
-    out, kind, dtype, accumulation = sys.argv[1:]
-    torch.set_num_threads(1)
-    init_default_scope('mmseg')
-    distributed.init_process_group('gloo')
-    rank, world_size = distributed.get_rank(), distributed.get_world_size()
-    model, reduced = train(kind, getattr(torch, dtype), int(accumulation), rank, world_size)
-    torch.save(dict(weights=dict(model.named_parameters()), reduced=reduced), f'{out}/rank{rank}.pth')
-    distributed.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main()
+def main(rank: int, kind: str, dtype: str, accumulation: int) -> dict:
+    """Train on this rank and return what came out."""
+    model, reduced = train(kind, getattr(torch, dtype), accumulation, rank, 2)
+    return dict(weights=dict(model.named_parameters()), reduced=reduced)

@@ -1,38 +1,15 @@
 """Several processes train what one process trains."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 
 from cda_mmseg.models.wrappers import PlayerDistributedDataParallel
-from tests.models import distributed_adversaries, distributed_views
+from tests.models import distributed_adversaries, distributed_teacher, distributed_training, distributed_views
 from tests.models.distributed_training import ITERATIONS, train
+from tests.models.two_processes import call_on_two
 
 init_default_scope('mmseg')
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def train_on_two(out: Path, module: str, *arguments: object) -> list[dict]:
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--rdzv-backend=c10d']
-    command += ['--rdzv-endpoint=127.0.0.1:0', '-m', f'tests.models.{module}', str(out), *map(str, arguments)]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    # Into a file: workers that outlive a time-out would hold a pipe open.
-    with open(out / 'output.txt', 'w') as output:
-        subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment,
-            check=True,
-            timeout=600,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    return [torch.load(out / f'rank{rank}.pth', weights_only=True) for rank in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +18,7 @@ def train_on_two(out: Path, module: str, *arguments: object) -> list[dict]:
 )
 def test_two_processes_equal_one_with_twice_the_batch(tmp_path, kind, dtype, accumulation, tolerance):
     """Unequal numbers of ignored pixels included; ranks alike bit for bit; every gradient reduced once per step."""
-    ranks = train_on_two(tmp_path, 'distributed_training', kind, dtype, accumulation)
+    ranks = call_on_two(tmp_path, distributed_training.main, kind, dtype, accumulation)
     for name, value in ranks[0]['weights'].items():
         assert torch.equal(value, ranks[1]['weights'][name]), name
     one, _ = train(kind, getattr(torch, dtype), accumulation, 0, 1)
@@ -54,7 +31,7 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, kind, dtype, acc
 
 def test_two_processes_with_several_encodes_and_little_memory_equal_one(tmp_path):
     """Domains apart in a ResNet-50 with checkpointed activations: reentrant checkpoints die here."""
-    ranks = train_on_two(tmp_path, 'distributed_views')
+    ranks = call_on_two(tmp_path, distributed_views.main)
     one = distributed_views.train(0, 1)
     for name, value in one.named_parameters():
         assert torch.equal(ranks[0]['weights'][name], ranks[1]['weights'][name]), name
@@ -63,7 +40,7 @@ def test_two_processes_with_several_encodes_and_little_memory_equal_one(tmp_path
 
 def test_teachers_are_alike_on_all_processes(tmp_path):
     """Each process has its own images, masks and statistics of BatchNorm; teacher, weights and q are of all."""
-    ranks = train_on_two(tmp_path, 'distributed_teacher')
+    ranks = call_on_two(tmp_path, distributed_teacher.main)
     states = [rank['state'] for rank in ranks]
     alike = {name for name, value in states[0].items() if torch.equal(value, states[1][name])}
     own = {name for name in states[0] if 'running_' in name and not name.startswith('adaptations.')}
@@ -73,7 +50,7 @@ def test_teachers_are_alike_on_all_processes(tmp_path):
 
 def test_two_processes_with_six_rivals_equal_one(tmp_path):
     """Discriminators of outputs and of features, entropy, maximum squares, feature distance in one model; float64."""
-    ranks = train_on_two(tmp_path, 'distributed_adversaries')
+    ranks = call_on_two(tmp_path, distributed_adversaries.main)
     one, _ = distributed_adversaries.train(0, 1)
     for name, value in one.named_parameters():
         assert torch.equal(ranks[0]['weights'][name], ranks[1]['weights'][name]), name

@@ -1,4 +1,3 @@
-import builtins
 import re
 
 import numpy as np
@@ -13,7 +12,7 @@ from cda_mmseg.visualization.curves import (
     plot_training_curves,
     split_losses,
 )
-from cda_mmseg.visualization.figures import COLORS, GREY, inline_svg, new_figure, save_figure
+from cda_mmseg.visualization.figures import COLORS, GREY, inline_svg, save_figure
 from cda_mmseg.visualization.html import HEAD
 from cda_mmseg.visualization.run_log import RunLog, Series
 
@@ -216,16 +215,3 @@ def test_the_end_of_the_warm_start_is_read_from_the_config(fraction, max_iters, 
     assert find_warm_start_end(config) == end
     config.model.decode_head.loss_decode = dict(type='C')
     assert find_warm_start_end(config) is None
-
-
-def test_without_matplotlib_the_extra_is_named(monkeypatch):
-    real_import = builtins.__import__
-
-    def refuse(name, *arguments, **keywords):
-        if name.startswith('matplotlib'):
-            raise ImportError(name)
-        return real_import(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, '__import__', refuse)
-    with pytest.raises(ImportError, match=r"pip install 'cda_mmseg\[plots\]'"):
-        new_figure(1, 1)

@@ -3,6 +3,7 @@
 from itertools import islice
 
 import torch
+from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
@@ -19,10 +20,11 @@ class BatchNormAdaptationHook(Hook):
     """Replace the running statistics of every BatchNorm by those of target pictures before a test (AdaBN).
 
     Li et al., Revisiting Batch Normalization For Practical Domain Adaptation, 2016. The pictures are the config's
-    ``target_dataloader``'s, without labels; means and variances are averaged over its batches. Nothing is saved.
+    ``target_dataloader``'s, without labels; means and variances are averaged over its batches, those of all processes.
+    Nothing is saved.
 
     Args:
-        images (int): Number of pictures, in the order of a training run of this seed. Defaults to 256.
+        images (int): Number of pictures of all processes, in the order of a training run of this seed.
 
     Raises:
         ValueError: If the network has no BatchNorm with running statistics, or the config no target.
@@ -56,8 +58,9 @@ class BatchNormAdaptationHook(Hook):
             layer.reset_running_stats()
             layer.momentum = None  # the mean over all batches
             layer.train()
-        for batch in islice(batches, -(-self.images // batches.batch_size)):
+        for batch in islice(batches, -(-self.images // (batches.batch_size * get_world_size()))):
             model(model.data_preprocessor(batch)['inputs'], mode='tensor')
+        all_reduce_params([value for layer in layers for value in (layer.running_mean, layer.running_var)], op='mean')
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             layer.eval()

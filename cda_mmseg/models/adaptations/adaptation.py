@@ -68,9 +68,9 @@ class Adaptation(BaseModule):
         players: Names of the children that have an optimizer of their own, unique in a model.
         terms_of: Domains of which :meth:`encoder_losses` has terms, each of which needs that domain alone; None if it
             needs all domains at once. Where no adaptation has None, :meth:`before_encoder` and :meth:`after_encoder`
-            get the feature maps of those domains only of which 'features' are read, and without ``batch_domains`` E
-            takes one domain after the other, and half the memory: :meth:`encoder_losses` is called once per domain,
-            with that domain only, and terms of one name are added up.
+            get the feature maps of those domains only of which 'features' are read. Without ``batch_domains``, and
+            where none overrides :meth:`before_encoder`, E then takes one domain after the other, and half the memory:
+            :meth:`encoder_losses` is called once per domain, with that domain only, and terms of one name are added up.
 
     Raises:
         ValueError: If ``begin`` or ``end`` is out of its range, or nothing lies between them.

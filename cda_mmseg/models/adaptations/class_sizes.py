@@ -132,14 +132,16 @@ def size_limits(counts: np.ndarray) -> np.ndarray:
         counts (np.ndarray): Pixels of each class in each label, (labels, C).
 
     Returns:
-        np.ndarray: Lower 10 % limit, mean and upper 10 % limit, (3, C); NaN for classes in no label.
+        np.ndarray: Lower 10 % limit, mean and upper 10 % limit, (3, C); NaN for classes in no label. Of a class that
+            few labels have much of, the mean is above the upper limit, which then stands for both.
     """
     limits = np.full((3, counts.shape[1]), np.nan)
     pixels = counts.sum(1)
     for number, of_class in enumerate(counts.T):
         shares = of_class[of_class > 0] / pixels[of_class > 0]
         if len(shares):
-            limits[:, number] = np.quantile(shares, 0.1), shares.mean(), np.quantile(shares, 0.9)
+            lowest, highest = np.quantile(shares, (0.1, 0.9))
+            limits[:, number] = lowest, min(shares.mean(), highest), highest
     return limits
 
 

@@ -290,7 +290,19 @@ class DomainConfusion(FeatureAdversary):
         player (str): Name of D.
         begin (float): Share of the iterations at which the adaptation begins.
         end (float): Share of the iterations at which it ends.
+
+    Raises:
+        ValueError: If ``loss_gan`` is the hinge loss, whose terms for both labels cancel out.
     """
+
+    def connect(self, segmentor: UDASegmentor) -> None:
+        """Build D for the segmentor's maps."""
+        super().connect(segmentor)
+        if getattr(self.loss_gan, 'gan_type', None) == 'hinge':
+            raise ValueError(
+                "DomainConfusion: with gan_type='hinge' the terms for both labels cancel out, and E would learn "
+                "nothing. Set loss_gan.gan_type to 'vanilla' or 'lsgan'."
+            )
 
     def encoder_losses(self, encoded: Encoded, step: Step) -> Log:
         """Move D's answers to the middle."""

@@ -1,31 +1,34 @@
 """The segmentor's backbone as training finds it."""
 
-import copy
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.model import BaseModule
-from torch import nn
+from mmseg.registry import MODELS
 
 from cda_mmseg.utils.randomness import seeded_torch
 
+if TYPE_CHECKING:
+    from cda_mmseg.models.segmentors.uda_segmentor import UDASegmentor
 
-def initial_backbone(segmentor: nn.Module) -> BaseModule:
-    """Copy a segmentor's backbone with the weights of its ``init_cfg``, wherever the run stands.
 
-    Parts that ``init_cfg`` leaves random are the same in every run.
+def initial_backbone(segmentor: UDASegmentor) -> BaseModule:
+    """Build a segmentor's backbone anew with the weights of its ``init_cfg``, wherever the run stands.
+
+    Parts that ``init_cfg`` leaves random are the same in every run. A copy would keep what training has made of parts
+    that no initialisation touches, such as running statistics.
 
     Args:
-        segmentor (nn.Module): An ``EncoderDecoder``.
+        segmentor (UDASegmentor): The segmentor.
 
     Returns:
-        BaseModule: The copy, frozen, in evaluation mode and on the segmentor's device.
+        BaseModule: The backbone, frozen, in evaluation mode, of the segmentor's device and type.
     """
-    device = next(segmentor.backbone.parameters()).device
-    backbone = copy.deepcopy(segmentor.backbone).requires_grad_(False)
-    backbone.eval()  # which does not return the network in mmseg's ResNet
-    for module in backbone.modules():
-        if hasattr(module, '_is_init'):
-            module._is_init = False
     with seeded_torch(0, torch.device('cpu')):
-        backbone.to('cpu').init_weights()
-    return backbone.to(device)
+        backbone = MODELS.build(segmentor.backbone_config)
+        backbone.init_weights()
+    backbone.requires_grad_(False)
+    backbone.eval()  # which does not return the network in mmseg's ResNet
+    return backbone.to(next(segmentor.backbone.parameters()))

@@ -96,8 +96,11 @@ class Features:
 
     @property
     def state(self) -> str:
-        """str: What changes when the weights do."""
-        digest = hashlib.sha256(repr((self._preprocessor, self.superpixels)).encode())
+        """str: What changes when the weights, the normalisation or the superpixels do."""
+        # a preprocessor's repr says nothing of what it does
+        does = [buffer.tolist() for buffer in self._preprocessor.buffers()]
+        does += [vars(self._preprocessor).get(key) for key in ('_channel_conversion', 'test_cfg')]
+        digest = hashlib.sha256(repr((does, self.superpixels)).encode())
         for value in self._backbone.state_dict().values():
             digest.update(value.cpu().numpy().tobytes())
         return digest.hexdigest()

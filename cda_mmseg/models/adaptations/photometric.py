@@ -8,6 +8,8 @@ from mmseg.models import SegDataPreProcessor
 from torch import Tensor
 from torch.nn import functional as F
 
+from cda_mmseg.models.losses.checks import check_number
+
 # From RGB to luma and two colour differences (NTSC's YIQ): hue is an angle in the plane of the latter.
 TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 BLUR_SIGMAS = 0.15, 1.15
@@ -24,11 +26,18 @@ class PhotometricJitter:
         strength: Half-width of the factors around 1, and of the hue's shift around 0 in turns.
         probability: Of the colours' change.
         blur_probability: Of the blur, whose sigma is drawn from .15 to 1.15 pixels.
+
+    Raises:
+        ValueError: If one of them is not in [0, 1].
     """
 
     strength: float = 0.25
     probability: float = 0.8
     blur_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_number('PhotometricJitter', name, value, at_least=0, at_most=1)
 
     def __call__(self, images: Tensor, preprocessor: SegDataPreProcessor) -> Tensor:
         """Augment normalised images (N, 3, H, W) in the network's channel order."""

@@ -114,6 +114,7 @@ class UDASegmentor(EncoderDecoder):
         encoder_decoder['test_cfg'] = ConfigDict({'mode': 'whole', **(encoder_decoder.get('test_cfg') or {})})
         check_test_cfg(encoder_decoder['test_cfg'])
         super().__init__(**encoder_decoder)
+        self.backbone_config = encoder_decoder['backbone']
         self.execution = choice
         self.freeze_batch_norm = freeze_batch_norm
         self.gradient_ratio_interval = gradient_ratio_interval
@@ -315,7 +316,12 @@ class UDASegmentor(EncoderDecoder):
             len(read) > 1
             and not self.execution.batch_domains
             and not self._ratio_is_due()
-            and all(adaptation.terms_of is not None for adaptation in active.values())
+            and all(
+                adaptation.terms_of is not None
+                # which comes before all terms, but needs the features of all domains
+                and type(adaptation).before_encoder is Adaptation.before_encoder
+                for adaptation in active.values()
+            )
         )
 
     def _ratio_is_due(self) -> bool:

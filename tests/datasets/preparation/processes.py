@@ -1,39 +1,18 @@
-"""Prepare copies in processes of their own that begin with everything imported, and that something happens to."""
+"""What processes of their own do: prepare copies, while something happens to them."""
 
 import os
 import resource
 import runpy
 import signal
 import sys
-from collections.abc import Callable
-from multiprocessing import forkserver, get_context
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import cv2
 
 from cda_mmseg.datasets.preparation import prepare
+from tests.forked_processes import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 TOOL = str(ROOT / 'tools' / 'prepare_data.py')
-# A fork of the process that runs the tests may hang: it runs threads.
-CONTEXT = get_context('forkserver')
-
-
-def start(function: Callable, *arguments: object) -> ForkServerProcess:
-    """Start a function of this file in a process of its own."""
-    former = os.environ.get('PYTHONPATH')
-    # Python 3.11's server takes no notice of sys.path, and skips what it cannot import.
-    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(ROOT), former]))
-    CONTEXT.set_forkserver_preload(['cda_mmseg.registration', __name__])
-    forkserver.ensure_running()
-    if former is None:
-        del os.environ['PYTHONPATH']
-    else:
-        os.environ['PYTHONPATH'] = former
-    process = CONTEXT.Process(target=function, args=arguments)
-    process.start()
-    return process
 
 
 def _quietly(line: str) -> None:

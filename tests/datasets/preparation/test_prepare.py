@@ -17,9 +17,10 @@ from PIL import Image
 from cda_mmseg.datasets.label_ids import CITYSCAPES_IDS
 from cda_mmseg.datasets.preparation import check_prepared_copy, prepare, read_record, verify
 from cda_mmseg.datasets.preparation.record import FILES, alone
+from tests.forked_processes import start_process
 
 from .conftest import SIZE, WIDTH, gtav_config
-from .processes import prepare_and_die, prepare_with_small_files, start
+from .processes import prepare_and_die, prepare_with_small_files
 
 ROOT = Path(__file__).resolve().parents[3]
 OPENED = []
@@ -196,7 +197,7 @@ def test_labels_of_the_target_are_never_opened(worlds, tmp_path):
 def test_a_kill_at_any_moment_loses_at_most_one_pair(gtav, tmp_path, event, ending, count, complete):
     config, out = gtav_config(gtav), str(tmp_path / 'copy')
     prepare(config, str(tmp_path / 'whole'), report=quietly)
-    process = start(prepare_and_die, config, out, event, ending, count)
+    process = start_process(prepare_and_die, config, out, event, ending, count)
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
     copy = {**config, 'data_root': out}
@@ -264,7 +265,7 @@ def test_damaged_files_are_named_and_the_rest_is_copied(gtav, tmp_path):
 
 def test_a_disk_that_gets_full_stops_it_and_leaves_nothing_half_written(gtav, tmp_path):
     config, out = gtav_config(gtav), tmp_path / 'copy'
-    process = start(prepare_with_small_files, config, str(out), str(tmp_path / 'message'))
+    process = start_process(prepare_with_small_files, config, str(out), str(tmp_path / 'message'))
     process.join(60)
     message = (tmp_path / 'message').read_text()
     assert 'copy/images/00001.png' in message and 'File too large' in message and 'goes on' in message

@@ -3,20 +3,19 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 from cda_mmseg.datasets.preparation.record import FILES
+from tests.forked_processes import ROOT, start_process
 
-from .processes import ROOT, TOOL, run_tool, start
+from .processes import run_tool
 
 CONFIG = str(ROOT / 'configs' / 'cl_gta2city.py')
 PAIRS = 60
 
 
 def call(folder, name, *arguments):
-    process = start(run_tool, str(folder), str(folder / name), list(arguments))
+    process = start_process(run_tool, str(folder), str(folder / name), list(arguments))
     process.join(120)
     return process.exitcode, (folder / name).read_text()
 
@@ -30,21 +29,13 @@ def test_killed_and_started_again(worlds, tmp_path):
     root = f'train_dataloader.dataset.data_root={gtav}'
     arguments = [CONFIG, '--domain', 'source', '--out', 'copy', '--cfg-options', size, root]
     listing = tmp_path / 'copy' / FILES
-    with open(tmp_path / 'first.txt', 'w') as log:
-        first = subprocess.Popen(
-            [sys.executable, TOOL, *arguments, '--workers', '1'],
-            cwd=tmp_path,
-            env=dict(os.environ, PYTHONPATH=str(ROOT)),
-            stdout=log,
-            stderr=log,
-        )
-        deadline = time.monotonic() + 600
-        while first.poll() is None and time.monotonic() < deadline:
-            if listing.exists() and listing.stat().st_size:
-                break
-            time.sleep(0.002)
-        first.kill()
-        assert first.wait() == -signal.SIGKILL, (tmp_path / 'first.txt').read_text()
+    first = start_process(run_tool, str(tmp_path), str(tmp_path / 'first.txt'), [*arguments, '--workers', '1'])
+    deadline = time.monotonic() + 600
+    while first.is_alive() and time.monotonic() < deadline and not (listing.exists() and listing.stat().st_size):
+        time.sleep(0.002)
+    first.kill()
+    first.join()
+    assert first.exitcode == -signal.SIGKILL, (tmp_path / 'first.txt').read_text()
     before = listing.read_bytes().count(b'\n') // 2
     assert 0 < before < PAIRS
     # The worker of the killed process may live for a moment: the second run waits until it is gone.

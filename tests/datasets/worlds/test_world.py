@@ -249,10 +249,22 @@ def test_appearance_pair_differs_in_appearance_only():
         assert np.abs(source.astype(int) - target).mean() > 15
 
 
+def test_a_pair_without_a_gap_differs_in_its_scenes_only():
+    def largest_difference(name):
+        """Of means and standard deviations of the channels, over 40 pictures."""
+        moments = []
+        for domain in (PAIRS[name].source, PAIRS[name].target):
+            pictures = np.stack([domain.sample(0, 'train', index, SIZE)[0] for index in range(40)])
+            moments.append([*pictures.mean((0, 1, 2)), *pictures.std((0, 1, 2))])
+        return np.abs(np.subtract(*moments)).max()
+
+    assert 0 < largest_difference('no_gap') < 5 < 15 < largest_difference('gta2city')
+
+
 def test_other_pairs_differ_in_their_scenes():
-    for name in ('gta2city', 'synthia2city'):
+    for name in ('gta2city', 'synthia2city', 'no_gap'):
         pair = PAIRS[name]
-        assert pair.source.statistics != pair.target.statistics
+        assert (pair.source.statistics != pair.target.statistics) == (name != 'no_gap')
         source, target = (domain.sample(0, 'train', 0, SIZE)[1].ids for domain in (pair.source, pair.target))
         assert (source == target).mean() < 0.9
 

@@ -1,11 +1,17 @@
 """BatchNorm adaptation: the statistics are those of the target pictures, and nothing else changes."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cda_mmseg.datasets.test_time_augmentation import augment_config
+from cda_mmseg.engine.hooks import BatchNormAdaptationHook
+from tests.models.two_processes import call_on_two
 
 
 def build(smoke_config, work_dir, leaf, images=4, tta=False):
@@ -43,6 +49,35 @@ def test_statistics_are_the_means_over_batches_of_target_pictures(tta, smoke_con
     assert [layer.momentum for layer in layers] == momenta
     assert all(torch.equal(one, other) for one, other in zip(weights, runner.model.parameters(), strict=True))
     assert not list(tmp_path.glob('**/*.pth'))
+
+
+def adapt(rank, config, folder):
+    """Adapt the statistics as before a test."""
+    os.chdir(folder)
+    config = Config.fromfile(config)
+    config.launcher = 'pytorch'
+    runner = Runner.from_cfg(config)
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, BatchNormAdaptationHook))
+    hook.before_test_epoch(runner)
+    return runner.model.module.state_dict()
+
+
+def test_two_processes_share_the_pictures_and_have_the_same_statistics(smoke_config, tmp_path):
+    """Batches of one size from other pictures: the first layer's means are those of one process."""
+    runner = build(smoke_config, tmp_path / 'one', 'minent_gta2city_deeplabv2_r101', images=8)
+    runner.cfg.work_dir = str(tmp_path / 'two')
+    runner.cfg.dump(tmp_path / 'config.py')
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, BatchNormAdaptationHook))
+    hook.before_test_epoch(runner)
+    one, ranks = (
+        runner.model.state_dict(),
+        call_on_two(tmp_path, adapt, str(tmp_path / 'config.py'), str(Path.cwd())),
+    )
+    names = [name for name in one if '.running_' in name]
+    assert names and all(torch.equal(ranks[0][name], ranks[1][name]) for name in names)
+    torch.testing.assert_close(ranks[0][names[0]], one[names[0]])
+    tracked = {int(value) for name, value in ranks[0].items() if name.endswith('num_batches_tracked')}
+    assert tracked == {2}
 
 
 def test_a_network_without_batch_norm_is_refused(smoke_config, tmp_path):

@@ -7,13 +7,11 @@ import signal
 import sys
 import time
 import traceback
-from multiprocessing import active_children, forkserver, get_context
+from multiprocessing import active_children
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-import matplotlib.pyplot  # noqa: F401
 import torch
-import torch._dynamo
 import torch.distributed as dist
 from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
@@ -23,15 +21,12 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch.utils.data import Dataset
 
-import cda_mmseg
 from cda_mmseg.engine.checkpointing import find_resume_point
 from cda_mmseg.engine.hooks import StopHook
 from cda_mmseg.engine.hooks.stop_agreement import StopAgreement
 from cda_mmseg.engine.optim import PlayerOptimWrapperDict
 from cda_mmseg.utils.loading import install_safe_loader
-
-# children fork from a server that has imported all of this once; pyplot and dynamo are imported late by a run, slowly
-CONTEXT = get_context('forkserver')
+from tests.forked_processes import start_process
 
 PR_SET_PDEATHSIG = 1
 
@@ -399,30 +394,11 @@ def _child(work_dir, rank, world_size, task, settings):
         os._exit(1)
 
 
-def _start_server():
-    """Start the process that the children fork from, once."""
-    former = os.environ.get('PYTHONPATH')
-    # Python 3.11's server takes no notice of sys.path, and skips what it cannot import
-    os.environ['PYTHONPATH'] = os.pathsep.join(
-        filter(None, [str(Path(__file__).parent), str(Path(cda_mmseg.__file__).parents[1]), former])
-    )
-    CONTEXT.set_forkserver_preload([__name__])
-    forkserver.ensure_running()
-    if former is None:
-        del os.environ['PYTHONPATH']
-    else:
-        os.environ['PYTHONPATH'] = former
-
-
 def start(work_dir, rank=0, world_size=1, task=train, **settings) -> ForkServerProcess:
     """Start a child process that trains, or does another task."""
     work_dir = Path(work_dir)
     (work_dir / 'log').mkdir(parents=True, exist_ok=True)
-    _start_server()
-    arguments = (str(work_dir), rank, world_size, task, settings)
-    process = CONTEXT.Process(target=_child, args=arguments)
-    process.start()
-    return process
+    return start_process(_child, str(work_dir), rank, world_size, task, settings)
 
 
 def finish(process, timeout=300) -> int:

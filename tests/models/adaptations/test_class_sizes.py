@@ -79,6 +79,17 @@ def test_limits_are_those_of_the_labels_that_have_the_class():
     assert np.isnan(limits[:, 2]).all()
 
 
+def test_a_class_that_few_labels_have_much_of_has_limits_that_can_be_met():
+    """Its mean is far above what nine of ten labels have; targets are those of the upper limit, and not violated."""
+    of_class = np.array([1] * 39 + [90])
+    _, mean, highest = size_limits(np.stack([of_class, 100 - of_class], 1))[:, 0]
+    assert mean == highest == 0.01 < of_class.mean() / 100
+    log_shares = torch.randn(1, 2, 50, dtype=torch.float64).log_softmax(1)
+    lower, upper = torch.tensor([[mean, 0.0]]), torch.tensor([[highest, torch.inf]])
+    targets, violation = constrained(log_shares, lower.double(), upper.double(), SLACK, 400)
+    assert violation < 1e-6 and targets[0, 0].mean().item() == pytest.approx(0.01, abs=1e-6)
+
+
 LIMITS = np.array([[0.2, 0.01, 0.05, 0.4, np.nan], [0.3, 0.1, 0.3, 0.6, np.nan], [0.35, 0.3, 0.6, 0.9, np.nan]])
 SETTINGS = dict(type='ClassSizes', weight=0.5, iterations=400, stride=1)
 

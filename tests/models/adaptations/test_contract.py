@@ -338,6 +338,22 @@ def test_a_measurement_of_both_graphs_and_a_joint_batch_keep_them_together():
     assert passes_of_a_step(batched) == ['forward 0', 'backward 0']
 
 
+@MODELS.register_module()
+class ClassifierOfOneDomain(Classifier):
+    """A player that learns before E, of which only the target asks anything."""
+
+    reads = dict.fromkeys(('source', 'target'), 'features')
+    terms_of = ('target',)
+
+
+def test_a_player_that_learns_before_e_has_learnt_when_the_terms_ask_it():
+    """However the domains go through E: its weights and E's are those of both graphs at once."""
+    models = [build(config(mine=dict(type='ClassifierOfOneDomain'))) for _ in range(2)]
+    models[1].adaptations['mine'].terms_of = None
+    logs = [train(model, names=('encoder', 'classifier')) for model in models]
+    assert differences(*models) == {} and logs[0] == logs[1]
+
+
 def test_only_the_maps_that_are_read_are_kept(monkeypatch):
     """One graph at a time saves little if the maps of the backbone outlive it: scores and features asked for do."""
     seen = []

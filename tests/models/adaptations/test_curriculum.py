@@ -11,6 +11,7 @@ from mmengine.dataset import ConcatDataset
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.datasets import BaseSegDataset
+from mmseg.registry import MODELS
 from scipy.optimize import minimize
 
 from benchmarks.naive_methods import PlainCurriculum
@@ -23,6 +24,7 @@ from cda_mmseg.models.adaptations.label_estimates import Regression
 from tests.models.adaptations.plain_step import CLASSES, config, train, train_plainly
 from tests.models.segmentors.tiny_model import build, double_precision, make_data
 from tests.models.segmentors.trained import differences
+from tests.models.two_processes import call_on_two
 
 init_default_scope('mmseg')
 COLOURS = np.array([[40, 40, 200], [200, 60, 40], [60, 180, 60], [120, 120, 120], [230, 230, 90]], np.uint8)
@@ -226,6 +228,30 @@ def test_estimates_follow_from_the_initial_weights_and_are_kept(pair, cache):
     file.unlink()
     one.study(pair)
     assert torch.equal(one.distributions, before)
+
+
+@pytest.mark.parametrize('change', [dict(mean=[100.0] * 3), dict(std=[30.0] * 3), dict(bgr_to_rgb=False)], ids=str)
+def test_estimates_follow_from_the_normalisation(change):
+    """Features do; its repr does not say so, and estimates kept under another one would be taken."""
+    models = [build(config(one=SETTINGS)) for _ in range(2)]
+    models[1].data_preprocessor = MODELS.build({**config()['data_preprocessor'], **change})
+    same, other = (label_estimates.Features(model, Superpixels()).state for model in models)
+    assert same == label_estimates.Features(build(config(one=SETTINGS)), Superpixels()).state != other
+
+
+def estimate(rank, source, target):
+    one = build(config(one=SETTINGS)).adaptations['one']
+    one.study(dict(source=dataset(source, 'LoadAnnotations'), target=dataset(target, 'LoadSuperpixels')))
+    return dict(distributions=one.distributions, landmarks=one.landmarks)
+
+
+def test_all_processes_have_the_estimates_of_the_first_one(pair, tmp_path):
+    """The others wait until they are there, superpixels and all."""
+    ranks = call_on_two(tmp_path, estimate, tmp_path / 'source', tmp_path / 'target')
+    one = build(config(one=SETTINGS)).adaptations['one']
+    one.study(pair)
+    for rank in ranks:
+        assert torch.equal(rank['distributions'], one.distributions) and torch.equal(rank['landmarks'], one.landmarks)
 
 
 def test_superpixels_are_kept_by_the_content_of_the_file(pair, tmp_path, cache):

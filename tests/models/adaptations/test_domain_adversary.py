@@ -192,6 +192,10 @@ def test_the_discriminators_are_the_published_ones():
             dict(type='DomainConfusion', discriminator=CELLS, loss_gan=VANILLA, in_index=-1),
             r'DomainConfusion: the decode head reads the maps \[0, 1, 2\] and not in_index=-1',
         ),
+        (
+            dict(type='DomainConfusion', discriminator=CELLS, loss_gan=dict(type='GANLoss', gan_type='hinge')),
+            "DomainConfusion: with gan_type='hinge' the terms for both labels cancel out",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):

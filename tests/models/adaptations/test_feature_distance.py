@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
 
 from benchmarks.naive_methods import PlainFeatureDistance
 from tests.models.adaptations import plain_step
@@ -48,11 +49,12 @@ def ready(dtype=torch.float32, **changes):
 
 def naive(**changes):
     model = build(settings())
-    initial = copy.deepcopy(model.backbone)
     torch.manual_seed(0)
+    initial = MODELS.build(settings()['backbone'])
     for module in initial.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight, a=0, mode='fan_in', nonlinearity='relu')
+            torch.nn.init.zeros_(module.bias)
     return model, PlainFeatureDistance(model, initial, **changes)
 
 
@@ -122,6 +124,29 @@ def test_the_initial_weights_are_those_of_the_config_wherever_the_run_stands(tmp
     for name, value in initial.named_parameters():
         assert torch.equal(value, dict(pretrained.backbone.named_parameters())[name]) and not value.requires_grad
     assert not initial.training and not any(name.startswith('adaptations.') for name in model.state_dict())
+
+
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(type='ResNet', depth=18, base_channels=4, stem_channels=4),
+        dict(type='SwinTransformer', embed_dims=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1)),
+        dict(type='EfficientNetLite0'),
+    ],
+    ids=lambda backbone: backbone['type'],
+)
+def test_parts_that_no_initialisation_touches_are_the_same_wherever_the_run_stands(backbone):
+    """Running statistics, Swin's biases of positions, and layers without a scheme of their own."""
+    head = dict(type='FCNHead', in_channels=4, in_index=0, channels=4, num_convs=1, num_classes=5)
+    model = build({**settings(), 'backbone': backbone, 'decode_head': head})
+    states = []
+    for _ in range(2):
+        model.adaptations['one'].study({})
+        states.append(model.adaptations['one']._initial[0].state_dict())
+        with torch.no_grad():
+            for value in (*model.backbone.parameters(), *model.backbone.buffers()):
+                value.add_(1)
+    assert [name for name, value in states[0].items() if not torch.equal(value, states[1][name])] == []
 
 
 def test_mmsegs_resnet_whose_eval_returns_nothing_has_an_initial_backbone():

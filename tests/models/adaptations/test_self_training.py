@@ -218,6 +218,13 @@ def test_margins_that_cannot_be_meant_are_refused(rows):
         train(build(settings(begin=0.0, ignored_rows=rows)), 1)
 
 
+@pytest.mark.parametrize('jitter', [dict(strength=1.5), dict(probability=-0.1), dict(blur_probability=50)], ids=str)
+def test_jitter_that_cannot_be_meant_is_refused(jitter):
+    (name,) = jitter
+    with pytest.raises(ValueError, match=f'PhotometricJitter: {name} must be .* at most 1'):
+        build(settings(jitter=jitter))
+
+
 def test_blocks_are_masked_as_published():
     """Kept where U > ratio, on a grid of blocks, nearest."""
     torch.manual_seed(1)

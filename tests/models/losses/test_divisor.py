@@ -1,7 +1,5 @@
 """The mean over labelled pixels is the same for any number of processes."""
 
-import multiprocessing
-
 import pytest
 import torch
 from torch import nn
@@ -10,6 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cda_mmseg.models.losses import ConservativeLoss, FloodingLoss, SoftmaxCrossEntropyLoss, WarmStartLoss
 from cda_mmseg.models.losses.divisor import mean_divisor
 from cda_mmseg.utils.progress import TrainingProgress
+from tests.forked_processes import start_process
 
 CLASS_WEIGHT = [0.5, 1, 2, 0.25, 4]
 WORLD_SIZE = 2
@@ -62,10 +61,7 @@ def run_process(rank, folder):
 
 
 def test_two_processes_have_the_gradient_of_one(tmp_path):
-    context = multiprocessing.get_context('spawn')
-    processes = [context.Process(target=run_process, args=(rank, tmp_path)) for rank in range(WORLD_SIZE)]
-    for process in processes:
-        process.start()
+    processes = [start_process(run_process, rank, tmp_path) for rank in range(WORLD_SIZE)]
     expected = gradients(0, 1, lambda network: network)
     for process in processes:
         process.join(120)
