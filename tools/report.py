@@ -23,17 +23,14 @@ def main() -> None:
         parser.error(f'--images must be at least 1, got {arguments.images}')
     from cda_mmseg import launch
     from cda_mmseg.explained_errors import explained_errors
-    from cda_mmseg.report import default_name, write_report
+    from cda_mmseg.report import named_folder, write_report
     from cda_mmseg.utils.loading import install_safe_loader
 
     failures: list[str] = []
     with explained_errors():
         install_safe_loader()
         device = launch.usable_device(arguments.device)
-        folders = []
-        for run in arguments.runs:
-            name, is_named, folder = run.rpartition('=')
-            folders.append((name if is_named else default_name(expanduser(folder)), expanduser(folder)))
+        folders = [named_folder(run) for run in arguments.runs]
         write_report(folders, arguments.out, arguments.images, device, failures.append)
     print(f'Report: {arguments.out}')
     if failures:

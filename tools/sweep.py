@@ -60,8 +60,8 @@ def write_tables(first_arm: str, arguments: argparse.Namespace) -> None:
 
     results = read_results(arguments.out)
     table = score_table(results, arguments.scores, arguments.baseline or first_arm, arguments.oracle)
-    (arguments.out / 'table.md').write_text(table)
-    (arguments.out / 'scores.csv').write_text(score_lines(results))
+    (arguments.out / 'table.md').write_text(table, 'utf-8')
+    (arguments.out / 'scores.csv').write_text(score_lines(results), 'utf-8')
     print(f'\n{table}\nWritten to {arguments.out / "table.md"}, every validation to {arguments.out / "scores.csv"}')
 
 

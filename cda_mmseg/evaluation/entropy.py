@@ -24,5 +24,8 @@ def mean_normalized_entropy(seg_logits: Tensor, stride: int = 4) -> float:
 
 
 def class_probabilities(scores: Tensor) -> Tensor:
-    """Turn an image's class scores (num_classes, ...) into probabilities; a binary head's single channel into two."""
-    return torch.cat([scores, 1 - scores]) if scores.shape[0] == 1 else scores.softmax(dim=0)
+    """Turn an image's class scores (num_classes, ...) into probabilities.
+
+    A binary head's single channel is the probability of class 1; it becomes two.
+    """
+    return torch.cat([1 - scores, scores]) if scores.shape[0] == 1 else scores.softmax(dim=0)

@@ -25,9 +25,15 @@ def write_png(path: str, pixels: np.ndarray) -> None:
 @contextmanager
 def named_when_complete(path: str) -> Iterator[str]:
     """Do what ``replaced_when_complete`` does, and name the file when the disk is full."""
+    with naming(path), replaced_when_complete(path) as incomplete:
+        yield incomplete
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Name the file in errors of the system, which does not when the disk is full."""
     try:
-        with replaced_when_complete(path) as incomplete:
-            yield incomplete
+        yield
     except OSError as error:
         reason = f'{os.strerror(error.errno)}; the same command goes on from here'
         raise OSError(error.errno, reason, path) from error
@@ -41,6 +47,9 @@ def pack(out: str, kinds: Sequence[str], pictures: Sequence[Picture], path: str)
         kinds: Which of them.
         pictures: The pictures.
         path: The zip file; it appears once it is whole.
+
+    Raises:
+        ValueError: If a name is no UTF-8.
     """
     root = os.path.join(out, kinds[0]) if len(kinds) == 1 else out
     with named_when_complete(path) as incomplete, zipfile.ZipFile(incomplete, 'w') as archive:
@@ -48,5 +57,8 @@ def pack(out: str, kinds: Sequence[str], pictures: Sequence[Picture], path: str)
             for picture in pictures:
                 file = Path(out, kind, picture.name)
                 # of a video all frames
-                for path in sorted(file.iterdir()) if file.is_dir() else [file]:
-                    archive.write(path, os.path.relpath(path, root))
+                for part in sorted(file.iterdir()) if file.is_dir() else [file]:
+                    try:
+                        archive.write(part, os.path.relpath(part, root))
+                    except UnicodeEncodeError as error:
+                        raise ValueError(f'{part}: zip files take names in UTF-8 alone: rename the picture.') from error

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from mmengine.config import Config
 
 from cda_mmseg.datasets.listing import single_configs
+from cda_mmseg.engine.hooks.teacher_hook import scores_teacher
 
 SCORES = ('mIoU', 'mAcc', 'aAcc')
 NOT_RECORDED = 'not recorded'
 _BEST = re.compile(r'best_(.+)_iter_\d+\.pth')
+_LABEL_FREE = re.compile(r'.+_(entropy|share_distance|images|share\..+)')
 
 CARD = """# {name}
 
@@ -91,7 +93,7 @@ def model_card(checkpoint: Mapping, path: str, config: Config, plain: Config, pa
         iterations=meta.get('iter', NOT_RECORDED),
         seed=meta.get('seed', NOT_RECORDED),
         choice=_choice(os.path.basename(path), meta.get('iter'), (config.get('train_cfg') or {}).get('max_iters')),
-        scores='\n'.join(_scores(checkpoint)),
+        scores='\n'.join(_scores(checkpoint, scores_teacher(config))),
         needs=' and '.join(f'`{name}`' if ' ' not in name else name for name in needs),
         weights=weights,
     )
@@ -111,14 +113,14 @@ def _data_sets(config: Config, loader: str) -> str:
 
 def _choice(name: str, iteration: int | None, length: int | None) -> str:
     if best := _BEST.fullmatch(name):
-        by_labels = best[1].startswith('target') and best[1].endswith(SCORES)
+        by_labels = best[1].startswith('target') and not _LABEL_FREE.fullmatch(best[1])
         return f'the best {best[1]} of its run' + (', **by target labels: an oracle**' if by_labels else '')
     if iteration is not None and iteration == length:
         return 'the last one of its run; target labels had no part in it'
     return f'{NOT_RECORDED}: it is not the last one of its run, and target labels may have had a part in it'
 
 
-def _scores(checkpoint: Mapping) -> Iterator[str]:
+def _scores(checkpoint: Mapping, of_teacher: bool) -> Iterator[str]:
     """Yield the lines of the table of both domains' scores."""
     hub = checkpoint.get('message_hub') or {}
     meta = checkpoint.get('meta') or {}
@@ -130,6 +132,8 @@ def _scores(checkpoint: Mapping) -> Iterator[str]:
     if not values or (hub.get('runtime_info') or {}).get('last_validation') != meta.get('iter'):
         yield f'{NOT_RECORDED.capitalize()}: the run was not validated at this iteration.'
         return
+    if of_teacher:
+        yield "The scores are the averaged teacher's, which the run scored in the place of this network, its student.\n"
     part = (meta.get('dataset_meta') or {}).get('source_part') or {}
     domains = sorted({name.rpartition('/')[0] for name in values}, reverse=True)
     yield f'| domain | images | {" | ".join(SCORES)} |'

@@ -18,7 +18,8 @@ def paint_classes(ids: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarr
 
 
 def paint_over(image: np.ndarray, colors: np.ndarray, opacity: float) -> np.ndarray:
-    """Lay colours over a picture, both (H, W, 3) uint8."""
+    """Lay colours (H, W, 3) over a picture, grey (H, W) or (H, W, 3), all uint8."""
+    image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
     return cv2.addWeighted(colors, opacity, image, 1 - opacity, 0)
 
 

@@ -42,7 +42,7 @@ def find_pictures(inputs: Sequence[str], recursive: bool, out: str) -> list[Pict
 
     Raises:
         FileNotFoundError: If an input does not exist or has no picture.
-        UsageError: If predictions of two pictures would have one name.
+        UsageError: If predictions of two pictures would have one name, or an input lies in ``out``.
     """
     named: dict[str, Picture] = {}
     outside = Path(os.path.realpath(out))
@@ -52,6 +52,8 @@ def find_pictures(inputs: Sequence[str], recursive: bool, out: str) -> list[Pict
             for path, name in _pictures_of(given, recursive)
             if outside not in Path(os.path.realpath(path)).parents
         ]
+        if not found and outside in (real := Path(os.path.realpath(given)), *real.parents):
+            raise UsageError(f'{given} lies in --out {out}, in which nothing is an input: choose another --out.')
         if not found:
             advice = ' Folders in it are entered with --recursive.' if os.path.isdir(given) and not recursive else ''
             raise FileNotFoundError(f'There is no picture {"in " if os.path.isdir(given) else ""}{given}.{advice}')

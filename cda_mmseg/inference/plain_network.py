@@ -27,7 +27,7 @@ def plain_config(config: Config, meta: Mapping) -> Config:
         ValueError: If the ``test_pipeline`` cannot be written with stock transforms.
     """
     model = {key: config.model[key] for key in PARTS if config.model.get(key)}
-    plain = {key: _without_training(part) for key, part in model.items()}
+    plain = {key: without_training(part) for key, part in model.items()}
     # whoever trains on begins with mmseg's loss; its default warns of itself
     plain['decode_head']['loss_decode'] = dict(type='CrossEntropyLoss', avg_non_ignore=True)
     pipeline = _stock_pipeline(config.get('test_pipeline') or ())
@@ -73,11 +73,11 @@ def _types(node: object) -> Iterator[str]:
             yield from _types(value)
 
 
-def _without_training(node: object) -> object:
+def without_training(node: object) -> object:
     """Leave out initial weights, whose paths are of no use elsewhere, and losses."""
     if isinstance(node, Mapping):
-        return {key: _without_training(value) for key, value in node.items() if key not in TRAINING_KEYS}
-    return [_without_training(value) for value in node] if isinstance(node, list) else node
+        return {key: without_training(value) for key, value in node.items() if key not in TRAINING_KEYS}
+    return [without_training(value) for value in node] if isinstance(node, list) else node
 
 
 def _stock_pipeline(steps: Sequence[Mapping]) -> list[dict]:

@@ -1,12 +1,14 @@
 """Predict pictures one after the other, and write each as soon as it is done."""
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,6 +24,7 @@ from cda_mmseg.evaluation.entropy import mean_normalized_entropy
 from cda_mmseg.inference.files import write_png
 from cda_mmseg.inference.painting import add_legend, paint_classes, paint_over
 from cda_mmseg.inference.pictures import Picture
+from cda_mmseg.inference.plain_network import PARTS, without_training
 from cda_mmseg.inference.raw_ids import data_set_meta, raw_id_table
 from cda_mmseg.inference.reading import PictureReader
 from cda_mmseg.inference.record import DONE, Record
@@ -110,11 +113,15 @@ def predict_pictures(
         label_ids = label_ids.astype(np.uint8)
     settings = dict(
         weights=_fingerprint(model),
+        network=_fingerprint_of_rest(config, classes, palette),
         pipeline=repr(config.get('test_pipeline')),
         amp=amp,
         tile=tile and list(tile),
         opacity=opacity,
+        every=every,
     )
+    if label_ids is not None:
+        settings['label_ids'] = label_ids[: len(classes)].tolist()
     os.makedirs(out, exist_ok=True)
     record = Record(out, classes, settings, overwrite)
 
@@ -164,6 +171,9 @@ def predict_pictures(
     def predict_video(picture: Picture) -> None:
         """Write a video's overlays as a video of one legend, everything else frame by frame."""
         began, numbers = time.perf_counter(), []
+        for kind in kinds:  # a former run may have left others
+            for frame in Path(out, kind, picture.name).glob('*.png'):
+                frame.unlink()
         video = Video(picture.path)
         frames = (
             (
@@ -277,6 +287,14 @@ def _fingerprint(model: BaseSegmentor) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def _fingerprint_of_rest(config: Config, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> str:
+    """Hash what the weights do not say: layers, normalisation, how pictures are scored, names and colours."""
+    parts = {key: without_training(config.model.get(key)) for key in (*PARTS, 'data_preprocessor', 'test_cfg')}
+    meta = dict(classes=list(classes), palette=[list(color) for color in palette])
+    text = json.dumps({**parts, **meta}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _as_it_is(item: tuple) -> tuple:

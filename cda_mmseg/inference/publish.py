@@ -140,13 +140,13 @@ def _write(
     with pickled.open('rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
     pickled = pickled.rename(folder / f'model-{digest[:8]}.pth')
-    (folder / 'config.py').write_text(plain.pretty_text)
-    (folder / 'config.json').write_text(machine_readable(meta, plain.model.data_preprocessor))
+    (folder / 'config.py').write_text(plain.pretty_text, 'utf-8')
+    (folder / 'config.json').write_text(machine_readable(meta, plain.model.data_preprocessor), 'utf-8')
     # BatchNorm's statistics are weights too, but nobody counts them
     statistics = ('running_mean', 'running_var', 'num_batches_tracked')
     parameters = sum(value.numel() for name, value in weights.items() if not name.endswith(statistics))
     card = model_card(content, checkpoint, config, plain, parameters, pickled.name)
-    (folder / 'README.md').write_text(card)
+    (folder / 'README.md').write_text(card, 'utf-8')
 
 
 def _predict(model: BaseSegmentor, config: Config, scratch: str) -> dict[str, tuple[Tensor, Tensor]]:

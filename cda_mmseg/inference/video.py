@@ -30,14 +30,22 @@ class Video:
         self.rate = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
 
     def frames(self, every: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Read every so many frames, once: number and pixels (H, W, 3), uint8 BGR."""
+        """Read every so many frames, once: number and pixels (H, W, 3), uint8 BGR.
+
+        Raises:
+            ValueError: After the last one, if the file says that there are more, by over a second.
+        """
         number, is_there = 0, True
         while is_there:
             if number % every == 0:
                 yield number, self._capture.retrieve()[1]
             is_there = self._capture.grab()
             number += 1
+        claimed = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self._capture.release()
+        # some formats only estimate their number
+        if number < claimed - self.rate:
+            raise ValueError(f'{number} frames of {claimed:.0f} could be read: it is truncated or damaged')
 
 
 @contextmanager

@@ -60,7 +60,9 @@ def verdict(arms: Sequence[Arm]) -> str:
     if not any(arm.last(HEADLINE) for arm in arms):
         source = [f'{arm.name} {write_mean(arm.last("source/mIoU"))}' for arm in arms if arm.last('source/mIoU')]
         scored = f' Source mIoU{source_note(arms, ", {}")}: {", ".join(source)}.' if source else ''
-        return f'The target was not scored, so that nothing can be said of adaptation.{scored}'
+        return (
+            f'The target was not scored, so that nothing can be said of adaptation.{scored}{_describe_unfinished(arms)}'
+        )
     parts = [f'{baseline.name} {write_mean(known) or "not scored"}']
     for arm in others:
         scores = arm.last(HEADLINE)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 
+from cda_mmseg.engine.hooks.teacher_hook import scores_teacher
 from cda_mmseg.experiments.score_table import write_mean
 from cda_mmseg.report.arms import (
     HEADLINE,
@@ -23,7 +24,7 @@ STYLE = """
 svg { max-width: 100%; height: auto; }
 .confusion { font-size: 11px; }
 .confusion td, .confusion th { padding: .1rem .3rem; text-align: center; }
-.confusion td.cell { background: color-mix(in srgb, #56b4e9 var(--share), transparent); }
+.confusion td.cell { background: color-mix(in srgb, var(--bar) var(--share), transparent); }
 .confusion th:first-child { text-align: right; }
 .upright { writing-mode: vertical-rl; transform: rotate(180deg); }
 .row { display: flex; gap: .5rem; overflow-x: auto; margin: .2rem 0 .8rem; }
@@ -73,9 +74,11 @@ have.</p>
 {% for one in scored %}
 <li>{{ one.run.title }}: {{ one.results | length }} of {{ one.dataset | length }} images, by
 {{ one.run.checkpoint.name }}
-{%- if not one.is_labelled %}; they have no labels, so that nothing can be said of errors{% endif %}.
+{%- if not one.is_labelled %}; they have no labels, so that nothing can be said of errors{% endif %}
+{%- if scores_teacher(one.run.config) %}; they are the student's, the scores are its averaged teacher's{% endif %}.
 {% endfor %}
-{% for name, reason in missing.items() %}<li class="bad">{{ name }}: no predictions, {{ reason }}.{% endfor %}
+{% for name, reason in missing.items() %}
+<li class="bad">{{ name }}: no predictions, {{ reason.rstrip('.') }}.{% endfor %}
 </ul>
 {% for one in scored if one.is_labelled %}{% set table = one.confusion %}
 <details{{ ' open' if loop.last }}><summary>What is taken for what, {{ one.run.title }}</summary>
@@ -160,6 +163,7 @@ def write_page(
         missing=missing,
         rows=rows,
         heading=lambda name: name.replace('/', ' ').replace('_', ' ') + (note if name.startswith('source') else ''),
+        scores_teacher=scores_teacher,
         write_mean=write_mean,
         write_difference=write_difference,
         mean=lambda scores: float(np.clip(mean(scores), 0, 100)),

@@ -89,6 +89,8 @@ def score_run(run: Run, data: Run, images: int | None, device: str, whole: bool)
     """
     init_default_scope(run.config.get('default_scope', 'mmseg'))
     model = init_trained_model(run.config, str(run.checkpoint), device, whole)
+    if not data.config.get('val_dataloader'):
+        raise ValueError(f'the config of {data.title} validates nothing')
     both = DATASETS.build(data.config.val_dataloader.dataset)
     dataset = select_role(both, 'target')
     number = min(images or len(dataset), len(dataset))

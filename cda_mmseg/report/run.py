@@ -1,7 +1,9 @@
 """What the folder of a run tells about it, however it ended."""
 
 import json
+import os
 import re
+import shlex
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -89,14 +91,24 @@ class Run:
         """str: How far it is."""
         if self.is_finished:
             return f'finished, {self.iterations} iterations'
-        ending = next((launch.ending for launch in self.launches[-1:]), '')
-        return f'unfinished, {self.iterations} of {self.max_iters} iterations: {ending or "killed, or still running"}'
+        ending = self.launches[-1].ending.rstrip('.') if self.launches else ''
+        reason = ending or 'killed, or still running'
+        return f'unfinished, {self.iterations} of {self.max_iters} iterations: {reason}'
 
 
 def default_name(work_dir: str | Path) -> str:
     """Name a run after its folder, or, where that is ``seed3``, as in a sweep, after the one above."""
     folder = Path(work_dir).resolve()
     return folder.parent.name if re.fullmatch(r'seed_?\d+', folder.name) else folder.name
+
+
+def named_folder(argument: str) -> tuple[str, str]:
+    """Split ``[NAME=]WORK_DIR``, in which the folder may have a ``=`` of its own."""
+    name, is_named, folder = argument.partition('=')
+    if not is_named or os.path.isdir(os.path.expanduser(argument)):
+        folder = os.path.expanduser(argument)
+        return default_name(folder), folder
+    return name, os.path.expanduser(folder)
 
 
 def read_run(name: str, work_dir: Path) -> Run:
@@ -116,7 +128,7 @@ def read_run(name: str, work_dir: Path) -> Run:
         )
     config = Config.fromfile(configs[-1])
     is_logged = any(work_dir.glob('*/vis_data/scalars.json'))
-    logs = [path for path in sorted(work_dir.glob('*/*.log')) if path.stem == path.parent.name]
+    logs = [path for path in sorted(work_dir.glob('*/*.log')) if path.stem == path.parent.name and not _is_test(path)]
     notes = [note for path in logs for note in _SOURCE.findall(path.read_text(encoding='utf-8', errors='replace'))]
     folder = checkpoint_folder(str(work_dir), out_dir_of(config))
     return Run(
@@ -135,10 +147,19 @@ def _read_launch(log: Path) -> Launch | None:
     times = [datetime.strptime(time, '%Y/%m/%d %H:%M:%S') for time in _TIME.findall(text)]
     if not times:
         return None
-    record = log.with_name(RECORD)
     errors = _ERROR.findall(text)
     ending = errors[-1].strip().splitlines()[-1] if errors else ''
     if 'Stopped by a signal after' in text:
         ending = 'stopped by a signal, and saved'
-    content = json.loads(record.read_text(encoding='utf-8')) if record.is_file() else {}
-    return Launch(times[0], times[-1] - times[0], content, ending)
+    return Launch(times[0], times[-1] - times[0], _read_record(log), ending)
+
+
+def _is_test(log: Path) -> bool:
+    """Tell whether a log in a run's folder is of a test, whose command trained nothing."""
+    parts = shlex.split(_read_record(log).get('command', ''))
+    return Path(next((part for part in parts if part.endswith('.py')), '')).name == 'test.py'
+
+
+def _read_record(log: Path) -> dict:
+    record = log.with_name(RECORD)
+    return json.loads(record.read_text(encoding='utf-8')) if record.is_file() else {}

@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 INCOMPLETE = '.incomplete'
 
@@ -38,8 +39,13 @@ def replaced_when_complete(path: str) -> Iterator[str]:
         raise
 
 
+def text_file(path: str, mode: str) -> TextIO:
+    """Open a file as UTF-8 in which paths stand as the file system has them, whatever the locale."""
+    return open(path, mode, encoding='utf-8', errors='surrogateescape', newline='')
+
+
 def write_text(path: str, text: str) -> None:
-    """Write a small text file atomically.
+    """Write a small text file atomically, as UTF-8; of file names that are none, their own bytes.
 
     Args:
         path (str): The file to write.
@@ -48,7 +54,7 @@ def write_text(path: str, text: str) -> None:
     Raises:
         OSError: If it cannot be written; it is then as it was.
     """
-    with replaced_when_complete(path) as incomplete, open(incomplete, 'w') as file:
+    with replaced_when_complete(path) as incomplete, text_file(incomplete, 'w') as file:
         file.write(text)
 
 

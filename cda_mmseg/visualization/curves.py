@@ -11,7 +11,7 @@ from mmengine.config import Config
 from scipy.ndimage import uniform_filter1d
 
 from cda_mmseg.utils.progress import iteration_at
-from cda_mmseg.visualization.figures import COLORS, STYLE, new_figure
+from cda_mmseg.visualization.figures import COLORS, GREY, STYLE, new_figure
 from cda_mmseg.visualization.run_log import RunLog, Series
 
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ def plot_domain_curves(
             panel.set(title=f'{domain}{note}', xlabel='iteration', ylabel=f'{score} (%)')
             if not panel.has_data():
                 panel.set_yticks([])
-                panel.text(0.5, 0.5, 'no labels, no score', transform=panel.transAxes, ha='center', color='#666666')
+                panel.text(0.5, 0.5, 'no labels, no score', transform=panel.transAxes, ha='center', color=GREY)
             _draw_warm_start(panel, warm_start_end)
         marks = [_mark('s', 'last snapshot')]
         if any(run.best(f'target/{score}') for run in runs):
             marks.append(_mark('*', 'oracle: chosen by target labels'))
         if warm_start_end is not None:
-            marks.append(Line2D([], [], color='#666666', linestyle='--', label='warm start ends'))
+            marks.append(Line2D([], [], color=GREY, linestyle='--', label='warm start ends'))
         figure.suptitle(title or f'{score} on both domains during training')
         figure.legend(handles=marks, loc='outside lower left')
         figure.legend(handles=entries, loc='outside lower right')
@@ -120,10 +120,11 @@ def plot_training_curves(
         grid = figure.subplots(rows, columns, squeeze=False).flatten()
         for panel, (title, members) in zip(grid, panels.items(), strict=False):
             colors = cycle(COLORS)
-            for run_name, alike in groups.items():
+            for own, (run_name, alike) in zip(cycle(COLORS), groups.items(), strict=False):
                 for name in members:
                     drawn = [run.training[name] for run in alike if name in run.training]
-                    color = next(colors) if drawn else None
+                    # of a panel's only value each run has the colour of the scores
+                    color = own if len(members) == 1 else next(colors) if drawn else None
                     for number, series in enumerate(drawn):
                         finite = np.isfinite(series.values)
                         steps, values = series.steps[finite], series.values[finite]
@@ -135,7 +136,7 @@ def plot_training_curves(
             _draw_warm_start(panel, warm_start_end)
             if title in chance:
                 level, written = chance[title]
-                panel.axhline(level, color='#666666', linewidth=0.8, linestyle=':', label=f'chance: {written}')
+                panel.axhline(level, color=GREY, linewidth=0.8, linestyle=':', label=f'chance: {written}')
             if 'accuracy' in title:
                 panel.set_ylim(0, 1)
             # Below the axes, where it covers no line.
@@ -260,7 +261,7 @@ def _numbers(runs: Sequence[RunLog], score: str) -> str:
 def _draw_warm_start(panel: 'Axes', warm_start_end: int | None) -> None:
     """Draw the end of the warm start."""
     if warm_start_end is not None:
-        panel.axvline(warm_start_end, color='#666666', linewidth=1, linestyle='--')
+        panel.axvline(warm_start_end, color=GREY, linewidth=1, linestyle='--')
 
 
 def _mark(marker: str, label: str) -> 'Line2D':

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 # because lines in it cannot be seen on paper.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 
+GREY = '#666666'
+
 STYLE = {
     'font.size': 9,
     'axes.spines.top': False,
@@ -76,5 +78,6 @@ def inline_svg(figure: 'Figure') -> str:
         figure.savefig(file, format='svg', transparent=True, bbox_inches='tight', metadata={'Date': None})
     svg = file.getvalue()
     svg = svg[svg.index('<svg') :].replace('#000000', 'currentColor').replace(STYLE['grid.color'], '#88888844')
+    svg = svg.replace(GREY, '#808080')  # as far from black as from white
     # matplotlib leaves out the colour of black text
     return svg.replace('<svg', '<svg fill="currentColor"', 1)

@@ -8,7 +8,8 @@ HEAD = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width">
 <title>{{ title }}</title>
 <style>
-:root { color-scheme: light dark; --line: #8884; --bar: #56b4e9aa; --bad: light-dark(#b00020, #ff8a80); }
+:root { color-scheme: light dark; --line: #8884; }
+:root { --bar: light-dark(#56b4e9, #0072b2); --bad: light-dark(#b00020, #ff8a80); }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .7rem; text-align: right; vertical-align: top; }

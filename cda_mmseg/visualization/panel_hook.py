@@ -39,14 +39,17 @@ class DomainPanelHook(Hook):
         tag (str): Name in the backends.
 
     Raises:
-        ValueError: If ``pictures`` is less than 1.
+        ValueError: If ``pictures`` is less than 1, or ``names`` is a single string.
     """
 
     def __init__(self, pictures: int = 1, names: Sequence[str] = (), tag: str = 'panel') -> None:
+        if isinstance(names, str):
+            raise ValueError(f'DomainPanelHook.names must be a list, such as [{names!r}].')
         if pictures < 1:
             raise ValueError(f'DomainPanelHook.pictures must be at least 1, got {pictures}.')
         self.pictures = pictures
         self.names = frozenset(names)
+        self._missing = set(names)
         self.tag = tag
         self._rows: dict[str, list[tuple[str, list[np.ndarray]]]] = {}
 
@@ -68,10 +71,17 @@ class DomainPanelHook(Hook):
             rows = self._rows.setdefault(sample.get('domain', 'validation'), [])
             name = Path(sample.get('img_path', '')).name
             if name in self.names if self.names else len(rows) < self.pictures:
+                self._missing.discard(name)
                 rows.append(self._draw(runner, inputs, sample, name))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Hand the panel to the visualizer."""
+        if self._missing and self._rows:
+            runner.logger.warning(
+                f'DomainPanelHook.names: {", ".join(sorted(self._missing))} is none of the pictures that the first '
+                'process validates, and not shown.'
+            )
+            self._missing = set()
         rows = [row for domain in sorted(self._rows, reverse=True) for row in self._rows[domain]]
         if rows:
             meta = runner.val_dataloader.dataset.metainfo

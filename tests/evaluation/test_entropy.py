@@ -1,12 +1,14 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmseg.models.segmentors import BaseSegmentor
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from cda_mmseg.evaluation.entropy import mean_normalized_entropy
+from cda_mmseg.evaluation.entropy import class_probabilities, mean_normalized_entropy
 
 
 @pytest.mark.parametrize('stride', [1, 2, 4])
@@ -31,6 +33,15 @@ def test_uniform_and_certain_scores():
 def test_the_single_channel_of_a_binary_head_is_a_probability():
     foreground = torch.full((1, 8, 8), 0.25)
     assert mean_normalized_entropy(foreground) == pytest.approx(entropy([0.25, 0.75], base=2), rel=1e-6)
+
+
+def test_the_classes_of_a_binary_head_are_mmsegs():
+    head = SimpleNamespace(decode_head=SimpleNamespace(threshold=0.5), align_corners=False)
+    logits = torch.randn(1, 1, 6, 7)
+    (sample,) = BaseSegmentor.postprocess_result(head, logits)
+    probabilities = class_probabilities(sample.seg_logits.data)
+    assert torch.equal(probabilities.argmax(0), sample.pred_sem_seg.data[0].long())
+    assert torch.allclose(probabilities[1], logits[0, 0].sigmoid()) and len(probabilities) == 2
 
 
 def test_half_precision_scores():

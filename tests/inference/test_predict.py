@@ -27,9 +27,11 @@ from cda_mmseg.datasets.label_ids import CITYSCAPES_IDS
 from cda_mmseg.engine import read_config
 from cda_mmseg.engine.checkpointing.fitting import init_trained_model
 from cda_mmseg.evaluation.class_areas import GROUND_TRUTH, INTERSECTION, PREDICTION, class_areas, count_class_table
-from cda_mmseg.inference import Outcome, find_pictures, predict_pictures
-from cda_mmseg.inference.painting import add_legend, paint_classes
+from cda_mmseg.inference import Outcome, find_pictures, pack, predict_pictures
+from cda_mmseg.inference.painting import add_legend, paint_classes, paint_over
+from cda_mmseg.inference.record import Record
 from cda_mmseg.utils.arguments import UsageError
+from cda_mmseg.utils.atomic_file import write_text
 from tests.tool_processes import ROOT, SMOKE
 
 
@@ -306,6 +308,22 @@ def test_a_full_disk_leaves_nothing_half_written(predict, tmp_path):
     assert {path.name for path in (tmp_path / 'out').rglob('*')} == {'predictions.json', 'predictions.csv', 'overlay'}
 
 
+@pytest.mark.parametrize('most', [50, 200])
+def test_a_table_that_the_disk_has_no_room_for_is_named(most, tmp_path):
+    """It is full while the folder is begun, or at a later line."""
+
+    def work() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with pytest.raises(OSError, match='the same command goes on from here') as error:
+            record = Record(str(tmp_path), ['road'], dict(weights='a'), fresh=False)
+            for number in range(9):
+                record.add(f'{number}.png', 'picture.png', 'done', 1, 0.5, [1])
+        assert error.value.filename == str(tmp_path / 'predictions.csv')
+
+    assert finish(start(work)) == 0
+
+
 def test_a_killed_run_goes_on(folder, weights, predict, tmp_path, monkeypatch, capfd):
     out = tmp_path / 'out'
 
@@ -343,6 +361,77 @@ def test_predictions_of_other_settings_are_not_mixed(three, weights, tmp_path, m
     assert '1 predicted, 2 were there' in capfd.readouterr().out
 
 
+CHANGES = {
+    'normalisation': lambda config: config.model.data_preprocessor.update(std=[1.0] * 3),
+    'windows': lambda config: config.model.test_cfg.update(mode='slide', crop_size=(32, 32), stride=(16, 16)),
+    'label ids': lambda config: (
+        config.val_dataloader.dataset.datasets[0]
+        .pipeline[2]
+        .update(id_map={**dict.fromkeys(range(256), 255), **{200 - train_id: train_id for train_id in range(19)}})
+    ),
+}
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_predictions_of_another_config_are_not_mixed(change, three, weights, tmp_path):
+    """With the same weights and pipeline."""
+    config, changed = read_config(SMOKE), read_config(SMOKE)
+    CHANGES[change](changed)
+    out = str(tmp_path / 'out')
+    pictures = find_pictures([str(three)], False, out)
+
+    def predict(config, *kinds, **options):
+        model = init_trained_model(config, weights)
+        return list(predict_pictures(pictures, model, config, out, kinds, **options))
+
+    assert len(predict(config, 'train_id', 'label_id')) == 3
+    with pytest.raises(UsageError, match=r'holds predictions with (network|label_ids) '):
+        predict(changed, 'train_id', 'label_id')
+    assert predict(config, 'train_id') == predict(config, 'label_id') == []
+    assert len(predict(changed, 'label_id', overwrite=True)) == 3
+    # of the network before
+    assert len(predict(changed, 'train_id')) == 3 and predict(changed, 'label_id') == []
+
+
+def test_a_kill_while_a_folder_begins_anew_leaves_no_former_lines_under_new_settings(tmp_path, monkeypatch):
+    former = Record(str(tmp_path), ['road'], dict(weights='old'), fresh=False)
+    (tmp_path / 'a.png').write_bytes(b'old')
+    former.add('a.png', 'picture.png', 'done', 1, 0.5, [1])
+    written = []
+
+    def write(path, text):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_text(path, text)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr('cda_mmseg.inference.record.write_text', write)
+        Record(str(tmp_path), ['road'], dict(weights='new'), fresh=True)
+    try:
+        record = Record(str(tmp_path), ['road'], dict(weights='new'), fresh=False)
+    except UsageError:
+        return
+    assert not record.is_done('a.png', 'picture.png', [str(tmp_path / 'a.png')])
+
+
+def test_a_name_that_is_no_text_is_kept(folder, predict, tmp_path):
+    name = os.fsdecode(b'stra\xdfe.png')
+    (folder / '04.png').rename(folder / name)
+    out = tmp_path / 'out'
+    assert {outcome.status for outcome in predict(out)} == {'done'} and (out / 'train_id' / name).exists()
+    assert list(predict(out)) == []
+    with pytest.raises(ValueError, match='take names in UTF-8 alone: rename the picture'):
+        pack(str(out), ['train_id'], find_pictures([str(folder)], True, str(out)), str(tmp_path / 'all.zip'))
+    assert not list(tmp_path.glob('all.zip*'))
+
+
+def test_inputs_within_the_folder_of_predictions_are_named(folder):
+    for given, out in ((folder, folder), (folder / 'more', folder), (folder / '02.png', folder)):
+        with pytest.raises(UsageError, match='lies in --out'):
+            find_pictures([str(given)], False, str(out))
+
+
 def test_files_of_others_are_not_overwritten(three, weights, tmp_path, monkeypatch):
     (tmp_path / 'out' / 'train_id').mkdir(parents=True)
     (tmp_path / 'out' / 'train_id' / '04.png').write_bytes(b'mine')
@@ -364,8 +453,10 @@ def test_predictions_are_packed_once_all_are_there(folder, weights, tmp_path, mo
 
 
 def test_mixed_precision_predicts(three, weights, tmp_path, monkeypatch):
-    assert run(monkeypatch, three, *options(weights, tmp_path / 'out', '--amp')) == 0
-    assert run(monkeypatch, three, *options(weights, tmp_path / 'full')) == 0
+    kinds = ('--write', 'train_id', 'confidence')
+    assert run(monkeypatch, three, *options(weights, tmp_path / 'out', '--amp', *kinds)) == 0
+    assert run(monkeypatch, three, *options(weights, tmp_path / 'full', *kinds)) == 0
+    assert files(tmp_path / 'out' / 'confidence') != files(tmp_path / 'full' / 'confidence')
     pairs = zip(files(tmp_path / 'out'), files(tmp_path / 'full'), strict=True)
     same = [(grey(tmp_path / 'out' / a) == grey(tmp_path / 'full' / b)).mean() for a, b in pairs if 'train_id' in a]
     assert min(same) > 0.9
@@ -392,6 +483,13 @@ def test_label_ids_invert_an_id_map_of_ones_own(weights, folder, tmp_path):
     step.id_map = {**dict.fromkeys(range(256), 255), 7: 0}
     with pytest.raises(ValueError, match="no label id of 8 bits for the class 'sidewalk'"):
         next(predict_pictures([], init_trained_model(config, weights), config, out, kinds=['label_id']))
+
+
+def test_colours_lie_over_grey_pictures_too():
+    grey_picture = np.random.randint(0, 256, (4, 5), np.uint8)
+    colors = np.random.randint(0, 256, (4, 5, 3), np.uint8)
+    expected = (grey_picture[..., None].astype(float) + colors) / 2
+    assert np.abs(paint_over(grey_picture, colors, 0.5) - expected).max() <= 0.5
 
 
 def test_the_legend_shows_the_classes_that_occur():

@@ -110,6 +110,31 @@ def test_the_card_names_an_oracle(runs):
     assert 'by target labels: an oracle' in card and '| target | 4 |' in card
 
 
+@pytest.mark.parametrize(
+    ('score', 'is_oracle'),
+    [
+        *((score, True) for score in ('target/mIoU16', 'target_night/mDice', 'target/IoU.road')),
+        *((score, False) for score in ('target/entropy', 'target/share_distance', 'target/share.road', 'source/mIoU')),
+    ],
+)
+def test_every_score_by_target_labels_makes_an_oracle(score, is_oracle):
+    config = read_config(SMOKE)
+    plain = plain_config(config, CityscapesDataset.METAINFO)
+    name = f'best_{score}_iter_2.pth'.replace('/', '_')
+    card = model_card({}, name, config, plain, 1, 'model.pth')
+    assert ('by target labels: an oracle' in card) == is_oracle and 'of its run' in card
+
+
+def test_the_card_says_that_the_scores_are_a_teachers(runs):
+    path = str(runs / 'fcn8s' / 'iter_2.pth')
+    config = read_config(SMOKE)
+    plain = plain_config(config, CityscapesDataset.METAINFO)
+    content = load_checkpoint_file(path)
+    assert 'teacher' not in model_card(content, path, config, plain, 1, 'model.pth')
+    config.custom_hooks = [dict(type='mmseg.TeacherEvaluationHook')]
+    assert "The scores are the averaged teacher's" in model_card(content, path, config, plain, 1, 'model.pth')
+
+
 def test_mmsegs_inferencer_takes_it_where_this_package_is_not(published, runs, tmp_path):
     picture = str(tmp_path / 'picture.png')
     cv2.imwrite(picture, np.random.randint(0, 256, (60, 120, 3), np.uint8))

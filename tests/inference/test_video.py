@@ -1,6 +1,7 @@
 """A video gives a video of overlays, and everything else frame by frame."""
 
 import csv
+import re
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mmseg.apis import inference_model, init_model
 from cda_mmseg.engine import read_config
 from cda_mmseg.engine.checkpointing.fitting import init_trained_model
 from cda_mmseg.inference import find_pictures, pack, predict_pictures
+from cda_mmseg.utils.arguments import UsageError
 from tests.tool_processes import SMOKE
 
 KINDS = ['train_id', 'overlay']
@@ -78,6 +80,27 @@ def test_frames_are_predicted_as_pictures_are(clip, weights, predict, tmp_path):
     assert predict(clip, every=3) == []
     pack(str(tmp_path / 'out'), ['train_id'], find_pictures([str(clip)], False, 'nowhere'), str(tmp_path / 'all.zip'))
     assert zipfile.ZipFile(tmp_path / 'all.zip').namelist() == [f'clip.mp4/{name}' for name in names]
+
+
+def test_frames_of_a_former_run_do_not_stay(clip, predict, tmp_path):
+    assert predict(clip) == [('clip.mp4', 'done')]
+    with pytest.raises(UsageError, match='holds predictions with every 1, not 3'):
+        predict(clip, every=3)
+    assert predict(clip, every=3, overwrite=True) == [('clip.mp4', 'done')]
+    names = sorted(path.name for path in (tmp_path / 'out' / 'train_id' / 'clip.mp4').iterdir())
+    assert names == ['000000.png', '000003.png', '000006.png']
+
+
+def test_a_truncated_video_is_not_taken_for_a_short_one(predict, tmp_path):
+    path = tmp_path / 'long.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 32))
+    for _ in range(40):
+        writer.write(np.random.randint(0, 256, (32, 64, 3), np.uint8))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    ((name, status),) = predict(path, every=5)
+    assert name == 'long.mp4' and re.fullmatch(r'\d+ frames of 40 could be read: it is truncated or damaged', status)
+    assert not (tmp_path / 'out' / 'overlay' / 'long.mp4').exists()
 
 
 @pytest.mark.parametrize('content', [b'', b'no video', 'no frames'])

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 from cda_mmseg.engine.checkpointing.fitting import init_trained_model
-from cda_mmseg.report import default_name, write_report
+from cda_mmseg.report import default_name, named_folder, write_report
 from cda_mmseg.report.pictures import error_map, pick, score_run
 from cda_mmseg.report.run import read_run
 from cda_mmseg.utils.arguments import UsageError
@@ -156,6 +156,48 @@ def test_runs_that_did_not_end_are_told_as_far_as_they_got(write_run, tmp_path):
     assert page.tables[0][2][:3] == ['nan', '1', '–']
 
 
+def test_a_test_in_the_folder_of_a_run_is_none_of_its_starts(write_run, tmp_path):
+    folder = write_run('nan', max_iters=200, log=FAILED)
+    record = dict(command='python tools/train.py a.py', config='a.py', changes=[], seed=0)
+    record |= dict(processes=1, versions={'torch': '2'}, machine='mine')
+    (folder / '20261201_100000' / 'launch.json').write_text(json.dumps(record))
+    tested = folder / '20261202_100000'
+    tested.mkdir()
+    (tested / '20261202_100000.log').write_text(
+        '2026/12/02 10:00:00 - mmengine - INFO - source (4 images; held out of training): mIoU 60.0\n'
+    )
+    (tested / 'launch.json').write_text(
+        json.dumps(dict(record, command='/env/bin/python tools/test.py folder/config.py iter_100.pth'))
+    )
+    page = report_of(tmp_path, folder)
+    assert 'unfinished, 100 of 200 iterations: NonFiniteLossError: decode.loss_ce is nan.' in page.text
+    assert 'test.py' not in page.text and 'seen in training' in page.text and 'held out' not in page.text
+
+
+def test_every_page_says_once_how_unfinished_runs_ended(write_run, tmp_path):
+    page = report_of(tmp_path, write_run('nan', max_iters=200, log=FAILED.replace('nan\n', 'nan.\n'), target=None))
+    assert 'nothing can be said of adaptation.' in page.text and 'Unfinished: nan, seed 0.' in page.text
+    assert 'NonFiniteLossError: decode.loss_ce is nan. ' in page.text and '..' not in page.text
+
+
+def test_a_run_that_validates_nothing_has_no_pictures(write_run, tmp_path):
+    folder = write_run('plain')
+    config = (folder / 'config.py').read_text()
+    (folder / 'config.py').write_text(config + '\nval_dataloader = None\n')
+    warnings = []
+    page = report_of(tmp_path, folder, warn=warnings.append)
+    assert len(warnings) == 1 and 'plain: no predictions, the config of plain, seed 0 validates nothing.' in page.text
+
+
+def test_scores_of_a_teacher_are_not_those_of_the_pictures(write_run, tmp_path):
+    folder = write_run('plain')
+    remark = "they are the student's, the scores are its averaged teacher's"
+    assert remark not in report_of(tmp_path, folder).text
+    with (folder / 'config.py').open('a') as config:
+        config.write("\ncustom_hooks = [dict(type='TeacherEvaluationHook')]\n")
+    assert remark in report_of(tmp_path, folder).text
+
+
 def test_weights_that_are_damaged_cost_the_pictures_alone(write_run, tmp_path):
     folder = write_run('plain')
     (folder / 'iter_100.pth').write_bytes((folder / 'iter_100.pth').read_bytes()[:-100])
@@ -186,5 +228,10 @@ def test_folders_that_are_no_runs_and_runs_of_one_name_and_seed_are_refused(writ
         report_of(tmp_path, *folders)
 
 
-def test_runs_are_named_after_their_folders():
+def test_runs_are_named_after_their_folders(tmp_path, monkeypatch):
     assert [default_name(path) for path in ('x/y', 'x/y/seed3', 'x/y/seed_12')] == ['y', 'y', 'y']
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'lr=0.1' / 'seed0').mkdir(parents=True)
+    assert [named_folder(text) for text in ('lr=0.1/seed0', 'ours=lr=0.1/seed0', 'ours=gone', 'gone')] == [
+        *(('lr=0.1', 'lr=0.1/seed0'), ('ours', 'lr=0.1/seed0'), ('ours', 'gone'), ('gone', 'gone'))
+    ]

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -10,7 +12,8 @@ from cda_mmseg.visualization.curves import (
     plot_training_curves,
     split_losses,
 )
-from cda_mmseg.visualization.figures import COLORS, inline_svg, save_figure
+from cda_mmseg.visualization.figures import COLORS, GREY, inline_svg, save_figure
+from cda_mmseg.visualization.html import HEAD
 from cda_mmseg.visualization.run_log import RunLog, Series
 
 
@@ -130,6 +133,7 @@ def test_seeds_of_one_name_share_colour_and_legend():
     curves = [line.get_color() for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
     assert curves == [COLORS[0], COLORS[0], COLORS[1]]
     losses = plot_training_curves(runs).axes[0]
+    assert [line.get_color() for line in losses.lines if line.get_alpha()] == curves
     assert list(lines_by_label(losses)) == ['a: loss', 'b: loss']
     assert [line.get_ydata().tolist() for line in losses.lines if line.get_alpha()] == [[2, 1], [4, 1], [3, 1]]
 
@@ -150,6 +154,31 @@ def test_losses_of_a_warm_start_have_axes_of_their_own():
     assert list(split_losses(run, config).training) == ['decode.FocalLoss', 'lr']
     config.model.decode_head.loss_decode = [loss, loss]
     assert split_losses(run, config) is run
+
+
+def test_a_run_has_its_colour_where_others_log_nothing():
+    figure = plot_training_curves([make_run('a', decode__loss=[1, 2]), make_run('b', aux__loss=[1, 2])])
+    colors = {label: line.get_color() for axes in figure.axes for label, line in lines_by_label(axes).items()}
+    assert colors == {'a: decode.loss': COLORS[0], 'b: aux.loss': COLORS[1]}
+
+
+def contrast(one, other):
+    """WCAG 2.2's ratio of two colours '#rrggbb'."""
+
+    def luminance(color):
+        parts = np.array([int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+        return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_what_stands_in_pages_can_be_read_in_light_and_dark():
+    bar = re.search(r'--bar: light-dark\((#\w+), (#\w+)\)', HEAD)
+    assert contrast(bar[1], '#000000') >= 4.5 and contrast(bar[2], '#ffffff') >= 4.5
+    svg = inline_svg(plot_domain_curves([make_run('a', target=None)], warm_start_end=15))
+    assert GREY not in svg and '#808080' in svg
+    assert min(contrast('#808080', '#ffffff'), contrast('#808080', '#121212')) >= 3.9
 
 
 def test_figures_in_pages_take_on_the_colour_of_the_text():

@@ -77,6 +77,15 @@ def test_a_target_without_labels_has_pseudo_labels_and_confidence(validate):
     assert titles(rows['source'][0]) == ['input', 'prediction', 'truth', 'p_t, line at 0.37']
 
 
+def test_a_name_that_no_picture_has_is_named(validate, tmp_path):
+    rows, _ = validate(dict(names=['3.png', 'typo.png']))
+    assert [row[0].split(':')[0] for row in rows['target']] == ['target 3.png']
+    (log,) = tmp_path.glob('*/*.log')
+    assert log.read_text().count('DomainPanelHook.names: typo.png is none of the pictures') == 1
+    with pytest.raises(ValueError, match=r"names must be a list, such as \['3.png'\]"):
+        DomainPanelHook(names='3.png')
+
+
 def test_the_line_is_where_the_loss_lets_go():
     p_t = torch.linspace(0.1, 0.9, 9).repeat(9, 1)  # columns
     truth = np.zeros((9, 9), int)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
+from cda_mmseg.utils.atomic_file import text_file
 from cda_mmseg.utils.finite import describe_non_finite
 from cda_mmseg.utils.loading.errors import (
     CheckpointError,
@@ -127,9 +128,9 @@ def out_dir_of(config: Mapping) -> str | None:
 def points_into(work_dir: str, folder: str) -> bool:
     """Tell whether a run's own pointer file names a checkpoint in a folder, which runs may share by its name."""
     try:
-        with open(os.path.join(work_dir, POINTER)) as file:
+        with text_file(os.path.join(work_dir, POINTER), 'r') as file:
             return os.path.dirname(file.read().strip()) == folder
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return False
 
 
@@ -190,9 +191,9 @@ def _pointed_checkpoint(work_dir: str) -> str | None:
                 level=logging.WARNING,
             )
             return None
-        with open(path) as file:
+        with text_file(path, 'r') as file:
             return os.path.basename(file.read().strip())
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return None
 
 

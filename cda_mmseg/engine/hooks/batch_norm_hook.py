@@ -5,7 +5,7 @@ from itertools import islice
 import torch
 from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -36,7 +36,10 @@ class BatchNormAdaptationHook(Hook):
     @torch.no_grad()
     def before_test_epoch(self, runner: Runner) -> None:
         """Measure the statistics."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        runner.model.eval()  # mmengine does so after this hook: dropout would have a part in the statistics
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
         layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
         if not layers:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,11 @@ from mmseg.registry import HOOKS
 if TYPE_CHECKING:
     from cda_mmseg.models.adaptations.teacher import Teacher
     from cda_mmseg.models.players import EncoderPlayer
+
+
+def scores_teacher(config: Mapping) -> bool:
+    """Tell whether a run of a config scores its teacher."""
+    return any(HOOKS.get(hook['type']) is TeacherEvaluationHook for hook in config.get('custom_hooks') or ())
 
 
 @HOOKS.register_module()

@@ -12,7 +12,13 @@ model = dict(
     data_preprocessor=data_preprocessor,
     backbone=dict(
         type='TransformersBackbone',
-        config=dict(model_type='dinov2', hidden_size=384, num_attention_heads=6, out_indices=[3, 6, 9, 12]),
+        config=dict(
+            model_type='dinov2',
+            hidden_size=384,
+            num_attention_heads=6,
+            image_size=518,  # of the weights; pictures may have any
+            out_indices=[3, 6, 9, 12],
+        ),
         init_cfg=dict(type='Pretrained', checkpoint='facebook/dinov2-small'),
     ),
     neck=dict(type='MultiLevelNeck', in_channels=[384] * 4, out_channels=384, scales=[4, 2, 1, 0.5]),

@@ -9,28 +9,39 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cda_mmseg.datasets.test_time_augmentation import augment_config
 from cda_mmseg.engine.hooks import BatchNormAdaptationHook
 from tests.models.two_processes import call_on_two
 
 
-def build(smoke_config, work_dir, leaf, images=4):
+def build(smoke_config, work_dir, leaf, images=4, tta=False):
     config = smoke_config(leaf)
+    if tta:
+        augment_config(config)
     config.work_dir = str(work_dir)
     config.target_dataloader.batch_size = 2
     config.custom_hooks = [*config.custom_hooks, dict(type='BatchNormAdaptationHook', images=images)]
     return Runner.from_cfg(config)
 
 
-def test_statistics_are_the_means_over_batches_of_target_pictures(smoke_config, tmp_path):
-    runner = build(smoke_config, tmp_path, 'minent_gta2city_deeplabv2_r101', images=3)
+@pytest.mark.parametrize('tta', [False, True])
+def test_statistics_are_the_means_over_batches_of_target_pictures(tta, smoke_config, tmp_path):
+    runner = build(smoke_config, tmp_path, 'minent_gta2city_deeplabv2_r101', images=3, tta=tta)
     layers = [layer for layer in runner.model.modules() if isinstance(layer, _BatchNorm)]
     weights = [value.clone() for value in runner.model.parameters()]
     momenta = [layer.momentum for layer in layers]
-    seen = []
-    layers[0].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]) if layer.training else None)
+    seen, training = [], set()
+
+    def look(layer, inputs):
+        if layer.training:
+            seen.append(inputs[0])
+            training.update(type(one) for one in runner.model.modules() if one.training)
+
+    layers[0].register_forward_pre_hook(look)
     metrics = runner.test()
-    # three pictures are two batches of two
+    # three pictures are two batches of two; dropout has no part in them
     assert [len(features) for features in seen] == [2, 2] and 'target/mIoU' in metrics
+    assert training == {type(layer) for layer in layers}
     flat = [features.double().transpose(0, 1).flatten(1) for features in seen]
     torch.testing.assert_close(layers[0].running_mean.double(), torch.stack([f.mean(1) for f in flat]).mean(0))
     torch.testing.assert_close(layers[0].running_var.double(), torch.stack([f.var(1) for f in flat]).mean(0))

@@ -14,9 +14,11 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
+from cda_mmseg.engine import read_config
 from cda_mmseg.models.backbones import TransformersBackbone
 from cda_mmseg.utils.loading.errors import CheckpointError
 from tests.models.segmentors.tiny_model import build, make_data, model_config, optimizer_config
+from tests.tool_processes import ROOT
 
 init_default_scope('mmseg')
 needs_transformers = pytest.mark.skipif(find_spec('transformers') is None, reason='needs transformers')
@@ -197,6 +199,16 @@ def test_checkpointed_layers_give_the_same_gradients():
     for one, other in zip(plain.parameters(), checkpointed.parameters(), strict=True):
         assert one.grad is other.grad is None or torch.equal(one.grad, other.grad)
     assert checkpointed.network.is_gradient_checkpointing
+
+
+@needs_transformers
+def test_the_shipped_leaf_fits_the_weights_that_it_names():
+    """facebook/dinov2-small was made at 518×518: 37×37 patches and the class token, each 384 values."""
+    model = read_config(ROOT / 'configs' / 'self_training_gta2city_upernet_dinov2_s.py').model.backbone
+    assert model.init_cfg.checkpoint == 'facebook/dinov2-small'
+    backbone = MODELS.build(dict(model, init_cfg=None))
+    assert backbone.network.embeddings.position_embeddings.shape == (1, 37 * 37 + 1, 384)
+    assert f'image_size={model.config.image_size},' in (ROOT / 'docs' / 'backbones.md').read_text()
 
 
 @needs_transformers
