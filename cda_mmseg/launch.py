@@ -42,14 +42,17 @@ def read_options(options: Sequence[str]) -> dict:
         options: Each ``KEY=VALUE``.
 
     Raises:
-        UsageError: If one has no ``=``.
+        UsageError: If one has no key, no ``=``, or a bracket without its other half.
     """
     for option in options:
-        if '=' not in option:
+        if not option.partition('=')[0] or '=' not in option:
             raise UsageError(f'--cfg-options {option}: write KEY=VALUE, without spaces around the =.')
     parser = argparse.ArgumentParser()
     parser.add_argument('--options', nargs='+', action=DictAction, default={})
-    return parser.parse_args(['--options', *options] if options else []).options
+    try:
+        return parser.parse_args(['--options', *options] if options else []).options
+    except AssertionError as error:
+        raise UsageError(f'--cfg-options {" ".join(options)}: {error}.') from error
 
 
 def load_config(path: str, options: dict | None, work_dir: str | None, launcher: str) -> Config:
@@ -67,12 +70,13 @@ def load_config(path: str, options: dict | None, work_dir: str | None, launcher:
     Raises:
         FileNotFoundError: If there is no such config.
         KeyError: If an option names a key whose parents the config does not have, which a misspelling does.
+        TypeError: If an option has one value for what has keys of its own.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config {path}. Configs are listed in configs/README.md.')
     config = Config.fromfile(path)
-    for key in options or {}:
-        _check_parents_exist(config, key)
+    for key, value in (options or {}).items():
+        _check_option(config, key, value)
     config.merge_from_dict(options or {})
     compose(config)
     config.launcher = launcher
@@ -80,17 +84,28 @@ def load_config(path: str, options: dict | None, work_dir: str | None, launcher:
     return config
 
 
-def _check_parents_exist(config: Config, key: str) -> None:
-    node = config
-    walked: list[str] = []
-    for part in key.split('.')[:-1]:
-        children = range(len(node)) if isinstance(node, Sequence) else node
-        name = int(part) if part.isdecimal() and isinstance(node, Sequence) else part
-        if name not in children:
-            place = '.'.join(walked) or 'the config'
+def _check_option(config: Config, key: str, value: object) -> None:
+    """Refuse an option whose parents are not there, or that would put one value in the place of many keys."""
+    children, place = dict(config.items()), 'the config'
+    *parents, last = key.split('.')
+    for part in parents:
+        if part not in children:
             raise KeyError(f'--cfg-options {key}: {place} has no {part!r}, only {sorted(map(str, children))}.')
-        node = node[name]
-        walked.append(part)
+        node = children[part]
+        place = part if place == 'the config' else f'{place}.{part}'
+        if not isinstance(node, dict | list):
+            raise KeyError(f'--cfg-options {key}: {place} is {node!r}, which has no keys of its own.')
+        children = node if isinstance(node, dict) else {str(index): child for index, child in enumerate(node)}
+    if parents and isinstance(node, list) and last not in children:
+        raise KeyError(f'--cfg-options {key}: {place} has no {last!r}, only {sorted(children)}.')
+    former = children.get(last)
+    has_keys = isinstance(former, dict) or (isinstance(former, list) and any(isinstance(one, dict) for one in former))
+    if has_keys and not (value is None or isinstance(value, dict | list)):
+        first = next(iter(former)) if isinstance(former, dict) else 0
+        raise TypeError(
+            f'--cfg-options {key}={value}: it has keys of its own. Give one of them, such as {key}.{first}, a value, '
+            f'or {key}=None.'
+        )
 
 
 def usable_device(name: str | None) -> str:
