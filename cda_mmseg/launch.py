@@ -22,7 +22,7 @@ from torch import distributed
 import cda_mmseg.registration  # noqa: F401  for configs that do not ask for it
 from cda_mmseg.engine.checkpointing import ResumePoint, find_resume_point, read_resume_point
 from cda_mmseg.engine.checkpointing.resume_point import checkpoint_folder, out_dir_of, points_into
-from cda_mmseg.engine.composition import compose
+from cda_mmseg.engine.composition import check_option, compose
 from cda_mmseg.engine.hooks import CollectionHook, check_what_is_loaded
 from cda_mmseg.engine.runner import UDARunner
 from cda_mmseg.engine.unread_keys import warn_of_unread_keys
@@ -76,36 +76,12 @@ def load_config(path: str, options: dict | None, work_dir: str | None, launcher:
         raise FileNotFoundError(f'There is no config {path}. Configs are listed in configs/README.md.')
     config = Config.fromfile(path)
     for key, value in (options or {}).items():
-        _check_option(config, key, value)
+        check_option(config, key, value)
     config.merge_from_dict(options or {})
     compose(config)
     config.launcher = launcher
     config.work_dir = work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return config
-
-
-def _check_option(config: Config, key: str, value: object) -> None:
-    """Refuse an option whose parents are not there, or that would put one value in the place of many keys."""
-    children, place = dict(config.items()), 'the config'
-    *parents, last = key.split('.')
-    for part in parents:
-        if part not in children:
-            raise KeyError(f'--cfg-options {key}: {place} has no {part!r}, only {sorted(map(str, children))}.')
-        node = children[part]
-        place = part if place == 'the config' else f'{place}.{part}'
-        if not isinstance(node, dict | list):
-            raise KeyError(f'--cfg-options {key}: {place} is {node!r}, which has no keys of its own.')
-        children = node if isinstance(node, dict) else {str(index): child for index, child in enumerate(node)}
-    if parents and isinstance(node, list) and last not in children:
-        raise KeyError(f'--cfg-options {key}: {place} has no {last!r}, only {sorted(children)}.')
-    former = children.get(last)
-    has_keys = isinstance(former, dict) or (isinstance(former, list) and any(isinstance(one, dict) for one in former))
-    if has_keys and not (value is None or isinstance(value, dict | list)):
-        first = next(iter(former)) if isinstance(former, dict) else 0
-        raise TypeError(
-            f'--cfg-options {key}={value}: it has keys of its own. Give one of them, such as {key}.{first}, a value, '
-            f'or {key}=None.'
-        )
 
 
 def usable_device(name: str | None) -> str:
