@@ -22,7 +22,7 @@ from torch import distributed
 import cda_mmseg.registration  # noqa: F401  for configs that do not ask for it
 from cda_mmseg.engine.checkpointing import ResumePoint, find_resume_point, read_resume_point
 from cda_mmseg.engine.checkpointing.resume_point import checkpoint_folder, out_dir_of, points_into
-from cda_mmseg.engine.composition import compose
+from cda_mmseg.engine.composition import check_option, compose
 from cda_mmseg.engine.hooks import CollectionHook, check_what_is_loaded
 from cda_mmseg.engine.runner import UDARunner
 from cda_mmseg.engine.unread_keys import warn_of_unread_keys
@@ -42,14 +42,17 @@ def read_options(options: Sequence[str]) -> dict:
         options: Each ``KEY=VALUE``.
 
     Raises:
-        UsageError: If one has no ``=``.
+        UsageError: If one has no key, no ``=``, or a bracket without its other half.
     """
     for option in options:
-        if '=' not in option:
+        if not option.partition('=')[0] or '=' not in option:
             raise UsageError(f'--cfg-options {option}: write KEY=VALUE, without spaces around the =.')
     parser = argparse.ArgumentParser()
     parser.add_argument('--options', nargs='+', action=DictAction, default={})
-    return parser.parse_args(['--options', *options] if options else []).options
+    try:
+        return parser.parse_args(['--options', *options] if options else []).options
+    except AssertionError as error:
+        raise UsageError(f'--cfg-options {" ".join(options)}: {error}.') from error
 
 
 def load_config(path: str, options: dict | None, work_dir: str | None, launcher: str) -> Config:
@@ -67,30 +70,18 @@ def load_config(path: str, options: dict | None, work_dir: str | None, launcher:
     Raises:
         FileNotFoundError: If there is no such config.
         KeyError: If an option names a key whose parents the config does not have, which a misspelling does.
+        TypeError: If an option has one value for what has keys of its own.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config {path}. Configs are listed in configs/README.md.')
     config = Config.fromfile(path)
-    for key in options or {}:
-        _check_parents_exist(config, key)
+    for key, value in (options or {}).items():
+        check_option(config, key, value)
     config.merge_from_dict(options or {})
     compose(config)
     config.launcher = launcher
     config.work_dir = work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return config
-
-
-def _check_parents_exist(config: Config, key: str) -> None:
-    node = config
-    walked: list[str] = []
-    for part in key.split('.')[:-1]:
-        children = range(len(node)) if isinstance(node, Sequence) else node
-        name = int(part) if part.isdecimal() and isinstance(node, Sequence) else part
-        if name not in children:
-            place = '.'.join(walked) or 'the config'
-            raise KeyError(f'--cfg-options {key}: {place} has no {part!r}, only {sorted(map(str, children))}.')
-        node = node[name]
-        walked.append(part)
 
 
 def usable_device(name: str | None) -> str:

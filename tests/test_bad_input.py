@@ -297,6 +297,26 @@ def forget_the_value(config: Config) -> None:
     launch.read_options(['model.backbone.depth', '19'])
 
 
+def forget_half_a_bracket(config: Config) -> None:
+    """Read the command line ``--cfg-options model.backbone.out_indices=[2,3``."""
+    launch.read_options(['model.backbone.out_indices=[2,3'])
+
+
+def replace_a_branch(config: Config) -> None:
+    """Read the command line ``--cfg-options source_loss=ConservativeLoss``."""
+    launch.load_config(SMOKE, {'source_loss': 'ConservativeLoss'}, 'run', 'none')
+
+
+def option_below_a_value(config: Config) -> None:
+    """Read the command line ``--cfg-options train_cfg.max_iters.end.at=4``."""
+    launch.load_config(SMOKE, {'train_cfg.max_iters.end.at': 4}, 'run', 'none')
+
+
+def option_beyond_a_list(config: Config) -> None:
+    """Read the command line ``--cfg-options train_dataloader.dataset.pipeline.last=None``."""
+    launch.load_config(SMOKE, {'train_dataloader.dataset.pipeline.last': None}, 'run', 'none')
+
+
 def misspell_config(config: Config) -> None:
     """Read a config that is not there."""
     launch.load_config('configs/cl_gta2cty.py', None, 'run', 'none')
@@ -609,14 +629,17 @@ CASES = [
     ),
     Case(
         'class weights for other classes',
-        options(
-            model__decode_head__loss_decode__warm=dict(
-                type='SoftmaxCrossEntropyLoss', class_weight=[1.0, 2.0], _delete_=True
-            )
-        ),
+        loss(class_weight=[1.0, 2.0]),  # in force after the warm start
         run,
         ValueError,
-        'class_weight holds 2 weights, but cls_score has 19 classes.',
+        'model.decode_head.loss_decode: ConservativeLoss.class_weight holds 2 weights, but train_dataloader.dataset',
+    ),
+    Case(
+        'one weight for all classes',
+        loss(class_weight=2.0),
+        build_model,
+        ValueError,
+        'ConservativeLoss: class_weight must be a list, a weight per class, but it is 2.0.',
     ),
     Case(
         'unknown class names',
@@ -711,6 +734,34 @@ CASES = [
         run,
         KeyError,
         "optim_wrapper.encoder.optimizer.type: there is no optimizer 'Adm'.",
+    ),
+    Case(
+        'learning rate below 0',
+        options(optim_wrapper__encoder__optimizer__lr=-0.1),
+        run,
+        ValueError,
+        'optim_wrapper.encoder: Invalid learning rate: -0.1',
+    ),
+    Case(
+        'seed that NumPy does not take',
+        options(randomness__seed=-1),
+        run,
+        ValueError,
+        'randomness.seed must be an integer from 0 to 2**32 - 1, got -1.',
+    ),
+    Case(
+        'misspelt key of the randomness',
+        options(randomness__sed=1),
+        run,
+        TypeError,
+        'randomness does not take sed. It takes seed, diff_rank_seed, deterministic.',
+    ),
+    Case(
+        'batches of nothing',
+        options(target_dataloader__batch_size=0),
+        run,
+        ValueError,
+        'target_dataloader.batch_size must be an integer of at least 1, got 0.',
     ),
     Case(
         'sampler of another loop',
@@ -962,6 +1013,34 @@ CASES = [
         forget_the_value,
         UsageError,
         '--cfg-options model.backbone.depth: write KEY=VALUE, without spaces around the =.',
+    ),
+    Case(
+        'option of the command line with half a bracket',
+        nothing,
+        forget_half_a_bracket,
+        UsageError,
+        '--cfg-options model.backbone.out_indices=[2,3: Imbalanced brackets exist in [2,3.',
+    ),
+    Case(
+        'one value for what has keys of its own',
+        nothing,
+        replace_a_branch,
+        TypeError,
+        '--cfg-options source_loss=ConservativeLoss: it has keys of its own. Give one of them, such as source_loss.',
+    ),
+    Case(
+        'option below what has no keys',
+        nothing,
+        option_below_a_value,
+        KeyError,
+        '--cfg-options train_cfg.max_iters.end.at: train_cfg.max_iters is 4, which has no keys of its own.',
+    ),
+    Case(
+        'option for a step that is not there',
+        nothing,
+        option_beyond_a_list,
+        KeyError,
+        "--cfg-options train_dataloader.dataset.pipeline.last: train_dataloader.dataset.pipeline has no 'last', only [",
     ),
     Case(
         'config that is not there',

@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.registry import METRICS, MODELS, VISUALIZERS
 from mmseg.structures import SegDataSample
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cda_mmseg.engine import UDARunner
 from cda_mmseg.engine.composition import COMPOSED_KEYS, compose, read_config
@@ -285,13 +286,38 @@ def test_the_rate_of_the_rivals_is_the_published_polynomial():
         scheduler.step()
 
 
+@pytest.mark.parametrize(
+    'name',
+    leaves(
+        [
+            'daformer_gta2city_mit_b5',
+            *(
+                f'self_training_gta2city_{network}'
+                for network in ('deeplabv3plus_r50', 'upernet_dinov2_s', 'upernet_swin_t')
+            ),
+        ]
+    ),
+)
+def test_no_weight_decay_pulls_at_the_norms_of_transformers(name):
+    """Whatever their parameters are called: mmseg's MiT has `layers.0.2` for DAFormer's `norm1`."""
+    config = read_config(CONFIGS / 'smoke' / f'{name}.py')
+    init_default_scope('mmseg')
+    backbone = MODELS.build(config.model).backbone
+    encoder = torch.nn.ModuleDict(dict(backbone=backbone))
+    groups = build_optim_wrapper(encoder, config.optim_wrapper.encoder).param_groups
+    decay = {id(parameter): group['weight_decay'] for group in groups for parameter in group['params']}
+    norms = [module for module in backbone.modules() if isinstance(module, torch.nn.LayerNorm | _BatchNorm)]
+    assert norms and {decay[id(one)] for norm in norms for one in norm.parameters() if one.requires_grad} == {0.0}
+    assert set(decay.values()) == {0.0, 0.01}
+
+
 @pytest.mark.parametrize('pair, scale', [('gta2city', (1280, 720)), ('synthia2city', (1280, 760))])
 @pytest.mark.parametrize('name, masked', [('daformer', 0.0), ('mic', 1.0)])
 def test_daformer_and_mic_have_their_published_settings(name, masked, pair, scale):
     config = read_config(CONFIGS / f'{name}_{pair}_mit_b5.py')
     encoder = config.optim_wrapper.encoder
     assert encoder.optimizer == dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01)
-    assert encoder.paramwise_cfg.custom_keys == dict(decode_head=dict(lr_mult=10.0), norm=dict(decay_mult=0.0))
+    assert encoder.paramwise_cfg == dict(norm_decay_mult=0.0, custom_keys=dict(decode_head=dict(lr_mult=10.0)))
     one, distance = config.model.adaptations.self_training, config.model.adaptations.feature_distance
     assert (one.momentum, one.threshold, one.ignored_rows) == (0.999, 0.968, (15, 120))
     assert one.jitter == dict(strength=0.2, probability=0.8, blur_probability=0.5) and 'begin' not in one

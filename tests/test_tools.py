@@ -131,6 +131,14 @@ def test_resume_goes_on(trained, smoke_worlds, tmp_path, monkeypatch):
     assert load_checkpoint_file(str(tmp_path / 'iter_6.pth'))['meta']['seed'] == 3
 
 
+def test_two_checkpoints_to_start_from_are_one_too_many(tmp_path, monkeypatch, capfd):
+    with pytest.raises(SystemExit) as end:
+        arguments = ('--work-dir', tmp_path / 'run', '--resume', 'a.pth', '--branch-from', 'b.pth')
+        run_tool(monkeypatch, 'train.py', CONFIG, *arguments)
+    assert end.value.code == 2 and 'two checkpoints to start from: give one of them' in capfd.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
 def test_mmsegs_own_interfaces_take_the_adapted_model(trained, smoke_worlds, monkeypatch):
     work_dir, _ = trained
     monkeypatch.chdir(smoke_worlds)

@@ -62,6 +62,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
     arguments = parser.parse_args()
+    if arguments.branch_from and arguments.resume not in (None, 'auto'):
+        parser.error('--resume CHECKPOINT and --branch-from name two checkpoints to start from: give one of them')
     os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
     return arguments
 

@@ -97,6 +97,40 @@ def compose(config: Config) -> None:
         _add_players(config, players)
 
 
+def check_option(config: Config, key: str, value: object) -> None:
+    """Refuse an option whose parents are not there, or that would put one value in the place of many keys.
+
+    Args:
+        config (Config): What the option is going to change.
+        key (str): Names joined by dots; numbers for the entries of lists.
+        value (object): Its value.
+
+    Raises:
+        KeyError: If the config does not have the parents.
+        TypeError: If what stands there has keys of its own, and the value is neither a container nor None.
+    """
+    children, place = dict(config.items()), 'the config'
+    *parents, last = key.split('.')
+    for part in parents:
+        if part not in children:
+            raise KeyError(f'--cfg-options {key}: {place} has no {part!r}, only {sorted(map(str, children))}.')
+        node = children[part]
+        place = part if place == 'the config' else f'{place}.{part}'
+        if not isinstance(node, dict | list):
+            raise KeyError(f'--cfg-options {key}: {place} is {node!r}, which has no keys of its own.')
+        children = node if isinstance(node, dict) else {str(index): child for index, child in enumerate(node)}
+    if parents and isinstance(node, list) and last not in children:
+        raise KeyError(f'--cfg-options {key}: {place} has no {last!r}, only {sorted(children)}.')
+    former = children.get(last)
+    has_keys = isinstance(former, dict) or (isinstance(former, list) and any(isinstance(one, dict) for one in former))
+    if has_keys and not (value is None or isinstance(value, dict | list)):
+        first = next(iter(former)) if isinstance(former, dict) else 0
+        raise TypeError(
+            f'--cfg-options {key}={value}: it has keys of its own. Give one of them, such as {key}.{first}, a value, '
+            f'or {key}=None.'
+        )
+
+
 def _complete_labelled_target(config: Config) -> None:
     labelled, source = config.labelled_target, config.train_dataloader.dataset
     share = labelled.get('share') if isinstance(labelled, dict) and set(labelled) == {'dataset', 'share'} else None

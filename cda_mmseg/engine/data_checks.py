@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 
 from mmengine.dist import is_main_process
@@ -76,7 +76,9 @@ def explained_listing(config: Mapping, key: str) -> Iterator[None]:
 
 
 def check_classes(dataset: Dataset, model: nn.Module, key: str) -> None:
-    """Compare the classes of the labels with those that the heads score.
+    """Compare the classes of the labels with those that the heads score and that their losses weigh.
+
+    A loss would say so itself, but only once it is in force, which may be half a run later.
 
     Args:
         dataset (Dataset): Labelled data; ``metainfo['classes']`` names its classes.
@@ -95,6 +97,13 @@ def check_classes(dataset: Dataset, model: nn.Module, key: str) -> None:
                 f'model.{name}.num_classes is {head.num_classes}, but {key} has {len(classes)} classes: '
                 f'{", ".join(classes)}. Set num_classes={len(classes)}, or metainfo.classes of the data set.'
             )
+        for loss in head.modules():
+            weights = getattr(loss, 'class_weight', None)
+            if isinstance(weights, Sized) and len(weights) != len(classes):
+                raise ValueError(
+                    f'model.{name}.loss_decode: {type(loss).__name__}.class_weight holds {len(weights)} weights, but '
+                    f'{key} has {len(classes)} classes: {", ".join(classes)}.'
+                )
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

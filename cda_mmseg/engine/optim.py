@@ -202,8 +202,16 @@ class PlayerOptimWrapperConstructor:
             _check_settings(f'optim_wrapper.{name}', configs[name], [key for key, _ in player.named_parameters()])
         return PlayerOptimWrapperDict(
             {value: name for player in players.values() for name, value in player.named_parameters()},
-            **{name: build_optim_wrapper(player, configs[name]) for name, player in players.items()},
+            **{name: _build(name, player, configs[name]) for name, player in players.items()},
         )
+
+
+def _build(name: str, player: nn.Module, config: dict) -> OptimWrapper:
+    """Build a player's optimizer; torch's messages name no key."""
+    try:
+        return build_optim_wrapper(player, config)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f'optim_wrapper.{name}: {error}') from error
 
 
 def _check_settings(key: str, config: dict, parameters: list[str]) -> None:

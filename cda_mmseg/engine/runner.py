@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 import tempfile
@@ -42,6 +43,7 @@ class UDARunner(Runner):
         """Compose the config, build the runner and name the keys that nobody reads; ``cfg`` stays as it is."""
         config = copy.deepcopy(cfg) if isinstance(cfg, Config) else Config(copy.deepcopy(dict(cfg)))
         compose(config)
+        _check_randomness(config)
         _check_loaders(config)
         runner = super().from_cfg(config)
         warn_of_unread_keys(runner)
@@ -86,10 +88,24 @@ class UDARunner(Runner):
         super().load_or_resume()
 
 
+def _check_randomness(config: Config) -> None:
+    """Refuse what NumPy and mmengine's runner refuse, by the key's name."""
+    randomness = config.get('randomness') or {}
+    known = list(inspect.signature(Runner.set_randomness).parameters)[1:]
+    if unknown := [key for key in randomness if key not in known]:
+        raise TypeError(f'randomness does not take {", ".join(unknown)}. It takes {", ".join(known)}.')
+    seed = randomness.get('seed')
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**32):
+        raise ValueError(f'randomness.seed must be an integer from 0 to 2**32 - 1, got {seed!r}.')
+
+
 def _check_loaders(config: Config) -> None:
     """Refuse what torch refuses, by the loader's name."""
     for key in ('train_dataloader', 'target_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = config.get(key)
+        batch_size = loader.get('batch_size', 1) if isinstance(loader, dict) else 1
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f'{key}.batch_size must be an integer of at least 1, got {batch_size!r}.')
         if isinstance(loader, dict) and not loader.get('num_workers') and loader.get('persistent_workers'):
             raise ValueError(
                 f'{key}: num_workers=0 has no workers that persistent_workers=True could keep. Set '

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from cda_mmseg.engine.composition import compose, read_config
+from cda_mmseg.engine.composition import check_option, compose, read_config
 from cda_mmseg.paper.data_settings import DataSetting
 from cda_mmseg.paper.experiments import RIVALS, Experiment
 from cda_mmseg.paper.schedule import keep_warm_start, scale_schedule
@@ -43,6 +43,8 @@ def compose_config(
 
     Raises:
         FileNotFoundError: If the setting has no config for this pair.
+        KeyError: If an option names a key whose parents the composed config does not have.
+        TypeError: If an option has one value for what has keys of its own.
         ValueError: If a factor is asked of an experiment without a warm start.
     """
     path = configs / setting.config_path('gan_ce' if experiment.adversarial else 'source_only', experiment.pair)
@@ -59,6 +61,9 @@ def compose_config(
         config.model.adaptations.image_adversary.encoder_adversarial_weight *= adversarial_factor
         config.model.decode_head.loss_decode.warm.loss_weight = adversarial_factor
     setting.place_data(config)
+    for key, value in (options or {}).items():
+        # what compose moves would not be in force any more under its former name
+        check_option(config, key, value)
     config.merge_from_dict(dict(options or {}))
     scale_schedule(config, scale, validations)
     if experiment.method == 'gan_ce':

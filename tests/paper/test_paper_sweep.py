@@ -115,6 +115,16 @@ def test_a_run_that_fails_is_noted_and_the_next_one_begins(sweep, tmp_path):
     assert not any(map(broken.is_finished, points))
 
 
+@pytest.mark.parametrize(
+    'key', ['execution.batch_domains', 'adaptations.image_adversary.begin', 'optim_wraper.encoder.lr']
+)
+def test_options_that_would_not_be_in_force_are_refused(key, tmp_path):
+    """In a composed config execution and adaptations stand under model, where they win over any above it."""
+    place = key.split('.')[0]
+    with pytest.raises(KeyError, match=rf"--cfg-options {key}: the config has no '{place}', only \["):
+        PaperSweep(ROOT, tmp_path, SETTINGS['smoke'], options={key: 1}).compose(gan_ce())
+
+
 def test_points_are_unique_and_what_is_measured_comes_first():
     experiments = [experiment for table in TABLES.values() for experiment in table.experiments(READINGS)]
     points = list_points(experiments, [4, 5])

@@ -2,8 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from mmseg.models.losses.utils import get_class_weight
 from torch import Tensor, nn
@@ -66,6 +67,8 @@ class PixelLoss(nn.Module, ABC):
             # readers of four formats raise nearly everything
             raise ValueError(f'{owner}: class_weight {class_weight!r} cannot be read: {error}') from error
         if weights is not None:
+            if isinstance(weights, str | Mapping) or not np.iterable(weights):
+                raise ValueError(f'{owner}: class_weight must be a list, a weight per class, but it is {weights!r}.')
             weights = torch.tensor([check_number(owner, 'class_weight', weight, at_least=0) for weight in weights])
         # Not persistent: it is a setting, and must not appear among a checkpoint's weights.
         self.register_buffer('class_weight', weights, persistent=False)

@@ -10,7 +10,7 @@ optim_wrapper = dict(
     encoder=dict(
         type='OptimWrapper',
         optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
-        paramwise_cfg=dict(custom_keys=dict(decode_head=dict(lr_mult=10.0), norm=dict(decay_mult=0.0))),
+        paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys=dict(decode_head=dict(lr_mult=10.0))),
     ),
 )
 param_scheduler = dict(
