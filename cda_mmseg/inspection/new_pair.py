@@ -154,6 +154,8 @@ def read_id_map(text: str | None, classes: Sequence[str]) -> str | dict[int, int
                 f'--id-map: {entry!r} is not ID:CLASS with a class of --classes, its number or ignore, nor is all '
                 f'of it one of {", ".join(ID_MAPS)} with 19 classes.'
             )
+        if int(label_id) in id_map:
+            raise ValueError(f'--id-map: {entry!r} gives the id {label_id} a second class; name each id once.')
         id_map[int(label_id)] = numbers[name]
     return {**id_map, IGNORE: id_map.get(IGNORE, IGNORE)}
 
