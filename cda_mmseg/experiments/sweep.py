@@ -110,8 +110,10 @@ def read_sweep(path: Path) -> Sweep:
         parent = entry.get('branch_from')
         if parent is not None and parent[0] not in arms:
             raise ValueError(f'{path}: arms.{name} branches from {parent[0]!r}, which must stand before it.')
-        options = tuple(entry.get('options', ()))
-        arms[name] = Arm(name, config, options, None if parent is None else (parent[0], int(parent[1])))
+        options = entry.get('options', [])
+        if not isinstance(options, list | tuple) or not all(isinstance(option, str) for option in options):
+            raise ValueError(f"{path}: arms.{name}.options must be a list of 'KEY=VALUE', got {options!r}.")
+        arms[name] = Arm(name, config, tuple(options), None if parent is None else (parent[0], int(parent[1])))
     return Sweep(tuple(arms.values()), tuple(dict.fromkeys(content.seeds)), content.get('job', {}))
 
 
@@ -138,6 +140,7 @@ def run_sweep(
         commands (Commands | None): Where they run; by default here, with one thread each.
 
     Raises:
+        ValueError: Before anything is trained, if a finished run is one of another config, options or branch.
         SweepError: At the end, if a run failed; names them.
         SweepStoppedError: At the end, if none failed and a run was stopped by a signal.
         KeyboardInterrupt: Once the runs under way have saved, if there was one.
@@ -145,6 +148,11 @@ def run_sweep(
     commands = commands or LocalCommands()
     failures: dict[tuple[str, int], str] = {}
     stopped: list[str] = []
+    for seed in sweep.seeds:
+        for arm in sweep.arms:
+            result = out / run_name(arm.name, seed) / RESULT
+            if result.is_file():
+                _check_same(arm, result)
     with locked_folder(str(out), '--out'), ThreadPoolExecutor(jobs) as pool, _ended_on_interrupt(pool, commands):
         done: dict[tuple[str, int], Future] = {}
         for seed in sweep.seeds:
@@ -216,6 +224,18 @@ def _train(arm: Arm, seed: int, out: Path, parent: Future | None, kept: set[int]
         if kept is not None and path.name not in {f'iter_{iteration}.pth' for iteration in kept}:
             path.unlink()
     return f'finished in {seconds} s'
+
+
+def _check_same(arm: Arm, path: Path) -> None:
+    """Refuse the result of an arm that was another one; the folder of its config may have moved."""
+    found = json.loads(path.read_text())
+    for key, wanted in dict(config=arm.config.name, options=arm.options, branch_from=arm.branch_from).items():
+        kept = Path(found[key]).name if key == 'config' else found[key] and tuple(found[key])
+        if (kept or None) != (wanted or None):
+            raise ValueError(
+                f'{path} is of {key}={kept!r}, but the arm has {key}={wanted!r} now. Give the arm another name, or '
+                'remove its folder.'
+            )
 
 
 def _write_result(arm: Arm, seed: int, work_dir: Path, seconds: int | None) -> None:
