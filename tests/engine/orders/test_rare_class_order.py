@@ -74,6 +74,8 @@ def test_counts_are_those_of_the_files_and_are_kept(dataset, tmp_path):
     changed = counts + 1
     np.savez(kept, counts=changed)
     assert count_classes(dataset).tolist() == changed.tolist()
+    kept.write_bytes(kept.read_bytes()[:99])  # a full disk, a crash
+    assert count_classes(dataset).tolist() == expected
     cv2.imwrite(str(tmp_path / 'label' / '00.png'), np.ones((20, 20), np.uint8))
     assert count_classes(dataset)[0].tolist() == [0, 400, 0]
 
