@@ -86,6 +86,8 @@ def write(arguments: argparse.Namespace) -> None:
         print(f'{role}: {len(folder.names)} images {endings}, {listed} in {len(pairs)} looked at')
         if folder.labels:
             pixels = np.sum([pair.pixels for pair in pairs], axis=0)
+            if arguments.id_map is None:
+                new_pair.refuse_masks(folder.labels, pixels, classes)
             shares = zip([*classes, 'ignored'], [*pixels[: len(classes)], pixels[255]], strict=True)
             print('  ' + ', '.join(f'{name} {share / pixels.sum():.1%}' for name, share in shares))
     if len(folders) < 3:

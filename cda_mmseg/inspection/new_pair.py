@@ -194,6 +194,24 @@ def look_at(folder: Folder, id_map: str | Mapping[int, int], classes: int, worke
     return pairs
 
 
+def refuse_masks(folder: str, pixels: np.ndarray, classes: Sequence[str]) -> None:
+    """Refuse labels whose 255 would be ignored though it is all that they mark.
+
+    Args:
+        folder (str): Where they are.
+        pixels (np.ndarray): Pixels (256,) of each label.
+        classes (Sequence[str]): Names of the classes, whose numbers the labels hold for all that was said.
+
+    Raises:
+        ValueError: If there is nothing but 0 and 255, and more than one class.
+    """
+    if len(classes) > 1 and np.flatnonzero(pixels).tolist() == [0, IGNORE]:
+        raise ValueError(
+            f'{folder} holds labels of 0 and 255 alone. If 255 is {classes[1]}, say --id-map 0:{classes[0]},255:'
+            f'{classes[1]}; if it is to be ignored, --id-map 0:{classes[0]},255:ignore.'
+        )
+
+
 def crop_of(sizes: Sequence[tuple[int, int]]) -> tuple[bool, tuple[int, int]]:
     """Choose whether images are made smaller, and a crop (height, width) that all of them fill.
 

@@ -114,6 +114,13 @@ FAULTS = {
         lambda folder: relabel(folder, np.full((40, 72), 3, np.uint8)),
         'Say with --id-map what they are',
     ),
+    'binary masks': (
+        lambda folder: [
+            cv2.imwrite(str(path), np.repeat(np.uint8([[0, 255]]), 20, 0).repeat(36, 1).repeat(2, 0))
+            for path in (folder / 'game' / 'classes').rglob('*.png')
+        ],
+        'labels of 0 and 255 alone. If 255 is sky, say --id-map 0:road,255:sky;',
+    ),
     'another size': (lambda folder: relabel(folder, np.zeros((20, 36), np.uint8)), 'the label is 36×20 but its image'),
     'two kinds of images': (
         lambda folder: os.rename(folder / 'town/photos/day/0_rgb.jpg', folder / 'town/photos/day/0_rgb.png'),
