@@ -42,14 +42,10 @@ def main() -> None:
 def sweep(arguments: argparse.Namespace) -> None:
     """Train and write, with errors as they are raised."""
     from cda_mmseg.experiments import ClusterCommands, SweepProgress, SweepStoppedError, read_sweep, run_sweep
-    from cda_mmseg.experiments.sweep import read_results
-    from cda_mmseg.utils.arguments import UsageError
+    from cda_mmseg.experiments.sweep import check_arms
 
     plan = read_sweep(arguments.sweep)
-    names = dict.fromkeys([*(arm.name for arm in plan.arms), *read_results(arguments.out)])
-    for option in ('baseline', 'oracle'):
-        if getattr(arguments, option) not in (None, *names):
-            raise UsageError(f'--{option} must be one of the arms {", ".join(names)}.')
+    check_arms(plan, arguments.out, baseline=arguments.baseline, oracle=arguments.oracle)
     commands = arguments.cluster and ClusterCommands(arguments.out / 'submitit', arguments.cluster, plan.job)
     print(f'{len(plan.arms)} arms × {len(plan.seeds)} seeds, {arguments.jobs} at once, in {arguments.out}', flush=True)
     try:

@@ -16,6 +16,7 @@ from mmengine.config import Config
 
 from cda_mmseg.engine.launch_record import describe_machine
 from cda_mmseg.experiments.commands import Commands, LocalCommands
+from cda_mmseg.utils.arguments import UsageError
 from cda_mmseg.utils.folder_lock import locked_folder
 from cda_mmseg.visualization.run_log import read_run_log
 
@@ -92,13 +93,21 @@ def read_sweep(path: Path) -> Sweep:
     after the one that it branches from. ``job``, if there is one, is what a run asks of a cluster.
 
     Raises:
-        ValueError: If a key is unknown, a config is missing, or an arm branches from none that stands before it.
+        ValueError: If a key is unknown or has a wrong value, a config is missing, or an arm branches from none that
+            stands before it.
     """
     content = Config.fromfile(path)
     if set(content) - {'job'} != {'arms', 'seeds'}:
         raise ValueError(f'{path} must have the keys arms and seeds, and may have job; it has {sorted(content)}.')
+    seeds = content.seeds
+    if not isinstance(seeds, list | tuple) or not seeds or not all(isinstance(seed, int) for seed in seeds):
+        raise ValueError(f'{path}: seeds must be a list of integers, got {seeds!r}.')
+    if not isinstance(content.arms, Mapping) or not content.arms:
+        raise ValueError(f'{path}: arms must be a dict of arms, got {content.arms!r}.')
     arms: dict[str, Arm] = {}
     for name, entry in content.arms.items():
+        if Path(name).name != name:
+            raise ValueError(f'{path}: {name!r} cannot be the name of an arm, which is that of its folder.')
         unknown = set(entry) - {'config', 'options', 'branch_from'}
         if unknown or 'config' not in entry:
             raise ValueError(
@@ -108,13 +117,27 @@ def read_sweep(path: Path) -> Sweep:
         if not config.is_file():
             raise ValueError(f'{path}: arms.{name}.config={entry["config"]!r} is no file in {path.parent}.')
         parent = entry.get('branch_from')
+        if parent is not None and (isinstance(parent, str) or [type(part) for part in parent] != [str, int]):
+            raise ValueError(f'{path}: arms.{name}.branch_from must be (arm, iteration), got {parent!r}.')
         if parent is not None and parent[0] not in arms:
             raise ValueError(f'{path}: arms.{name} branches from {parent[0]!r}, which must stand before it.')
         options = entry.get('options', [])
         if not isinstance(options, list | tuple) or not all(isinstance(option, str) for option in options):
             raise ValueError(f"{path}: arms.{name}.options must be a list of 'KEY=VALUE', got {options!r}.")
-        arms[name] = Arm(name, config, tuple(options), None if parent is None else (parent[0], int(parent[1])))
-    return Sweep(tuple(arms.values()), tuple(dict.fromkeys(content.seeds)), content.get('job', {}))
+        arms[name] = Arm(name, config, tuple(options), None if parent is None else tuple(parent))
+    return Sweep(tuple(arms.values()), tuple(dict.fromkeys(seeds)), content.get('job', {}))
+
+
+def check_arms(sweep: Sweep, out: Path, **options: str | None) -> None:
+    """Refuse options of the command line that name an arm which is neither in a sweep nor finished in its folder.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    known = dict.fromkeys([*(arm.name for arm in sweep.arms), *read_results(out)])
+    for option, arm in options.items():
+        if arm not in (None, *known):
+            raise UsageError(f'--{option} must be one of the arms {", ".join(known)}, got {arm!r}.')
 
 
 def run_sweep(

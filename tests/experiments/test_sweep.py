@@ -178,6 +178,15 @@ def test_a_run_that_fails_is_named_and_takes_only_its_branches_with_it(sweep_fil
             "seeds = [0]\narms = dict(a=dict(config='gan_ce.py', options='a=1'))",
             r"a\.options must be a list of .*'a=1'",
         ),
+        (
+            "seeds = [0]\narms = dict(a=dict(config='gan_ce.py', branch_from='b'))",
+            r"must be \(arm, iteration\), got 'b'",
+        ),
+        ("seeds = [0]\narms = dict(a=dict(config='gan_ce.py', branch_from=('b',)))", r'must be \(arm, iteration\)'),
+        ("seeds = 3\narms = dict(a=dict(config='gan_ce.py'))", 'seeds must be a list of integers, got 3'),
+        ("seeds = []\narms = dict(a=dict(config='gan_ce.py'))", r'seeds must be a list of integers, got \[\]'),
+        ('seeds = [0]\narms = dict()', r'arms must be a dict of arms, got \{\}'),
+        ("seeds = [0]\narms = {'a/b': dict(config='gan_ce.py')}", "'a/b' cannot be the name of an arm"),
         ('seeds = [0]\narm = dict()', r"keys arms and seeds, and may have job.*\['arm', 'seeds'\]"),
     ],
 )
