@@ -132,6 +132,19 @@ def test_choices_are_those_of_the_package(tool, name, choices):
     raise AssertionError(f'{tool}.py has no {name}')
 
 
+@pytest.mark.parametrize('wrong', [('--baseline', 'no_arm'), ('--oracle', 'no_arm'), ('--jobs', '0')])
+def test_a_sweep_is_not_begun_for_a_table_that_it_cannot_have(wrong, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'arm.py').touch()
+    (tmp_path / 'sweep.py').write_text("arms = dict(one=dict(config='arm.py'))\nseeds = [0]\n")
+    monkeypatch.setattr(sys, 'argv', ['sweep.py', str(tmp_path / 'sweep.py'), '--out', str(tmp_path / 'out'), *wrong])
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / 'tools' / 'sweep.py'), run_name='__main__')
+    errors = capsys.readouterr().err
+    assert end.value.code == 2 and f'{wrong[0]} must be' in errors and 'Traceback' not in errors
+    assert not (tmp_path / 'out').exists()
+
+
 def test_a_sweep_that_is_stopped_saves_and_goes_on(smoke_worlds, tmp_path):
     config = tmp_path / 'arm.py'
     config.write_text(

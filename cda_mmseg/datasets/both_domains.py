@@ -64,10 +64,12 @@ class BothDomainsDataset(ConcatDataset):
         pipelines = [getattr(member, 'pipeline', None) for member in self.datasets]
         steps = [step for pipeline in pipelines for step in getattr(pipeline, 'transforms', ())]
         check_domains({step.domain for step in steps if isinstance(step, TagDomain)})
-        # mmengine keeps the first data set's meta information alone; the metric wants to know the source's part.
-        for dataset in self.datasets:
-            if 'source_part' in dataset.metainfo:
-                self._metainfo['source_part'] = dataset.metainfo['source_part']
+        # mmengine keeps the first data set's meta information alone; the metric wants to know the sources' parts.
+        parts = [one.metainfo['source_part'] for one in self.datasets if 'source_part' in one.metainfo]
+        if parts:
+            self._metainfo['source_part'] = dict(
+                parts[0], seen_in_training=any(part['seen_in_training'] for part in parts)
+            )
 
     def __getitem__(self, index: int) -> dict:
         """Read a sample; errors name it."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def computed_once(
     for part in depends_on:
         digest.update(repr(part).encode())
     path = cache_folder() / f'{name}_{digest.hexdigest()[:32]}.npz'
-    if is_main_process() and not path.is_file():
+    if is_main_process() and not zipfile.is_zipfile(path):  # nor cut off by a full disk or a crash
         MMLogger.get_current_instance().info(f'Computing {name}, once; kept in {path}.')
         write_whole(path, compute())
     barrier()

@@ -6,6 +6,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from cda_mmseg.datasets.cache import computed_once, file_state, with_progress
+from cda_mmseg.datasets.single import single_data_sets
 from cda_mmseg.datasets.transforms.check_files import checked
 
 LABEL_KEY = 'gt_seg_map'
@@ -20,7 +21,7 @@ def count_classes(dataset: Dataset, workers: int | None = None) -> np.ndarray:
     times and with how they are read.
 
     Args:
-        dataset (Dataset): A labelled data set of mmseg, or a ``ConcatDataset`` of such.
+        dataset (Dataset): A labelled data set of mmseg, or several of such, joined or repeated.
         workers (int | None): Processes that read; by default as many as there are cores.
 
     Returns:
@@ -29,8 +30,9 @@ def count_classes(dataset: Dataset, workers: int | None = None) -> np.ndarray:
     Raises:
         TypeError: If a data set loads no labels.
     """
-    parts = getattr(dataset, 'datasets', [dataset])
-    return np.concatenate([_count_part(part, workers) for part in parts])
+    if hasattr(dataset, 'datasets'):
+        return np.concatenate([count_classes(part, workers) for part in dataset.datasets])
+    return _count_part(dataset, workers)
 
 
 def _count_part(dataset: Dataset, workers: int | None) -> np.ndarray:
@@ -54,7 +56,8 @@ def label_states(dataset: Dataset) -> list:
 
 def label_readers(dataset: Dataset) -> list:
     """Take the steps of a data set's pipeline that read labels; TypeError if there are none."""
-    steps = checked(dataset.pipeline.transforms)
+    [(_, single)] = single_data_sets(dataset, '')
+    steps = checked(single.pipeline.transforms)
     readers = [copy.deepcopy(step) for step in steps if type(step).__name__ in READERS]
     if not readers:
         raise TypeError(

@@ -134,7 +134,7 @@ def _check(dataset: BaseSegDataset, place: str, has_split: bool, loads_labels: b
 
     images, labels = (dataset.data_prefix.get(name) for name in ('img_path', 'seg_map_path'))
     is_recursive = not isinstance(dataset, SourceDataset)
-    entries = dict(_walk(images, is_recursive, place))
+    entries = dict(walk(images, is_recursive, place))
     if has_split:
         names = _check_split(dataset, place, entries)
     else:
@@ -148,7 +148,7 @@ def _check(dataset: BaseSegDataset, place: str, has_split: bool, loads_labels: b
     yield from damage(no_files, images, what, 'Replace or remove them.')
     if not loads_labels or labels is None or not os.path.isdir(labels):
         return
-    found = dict(_walk(labels, is_recursive, place))
+    found = dict(walk(labels, is_recursive, place))
     no_files = {path: kind for path, kind in found.items() if kind and is_listed(path, dataset.seg_map_suffix)}
     what = f'things in {labels} are called like labels but are no files'
     yield from damage(no_files, labels, what, 'Replace or remove them.')
@@ -160,8 +160,20 @@ def _check(dataset: BaseSegDataset, place: str, has_split: bool, loads_labels: b
         yield from damage(missing, labels, f'of {len(wanted)} images have no label in {labels}', remedy)
 
 
-def _walk(folder: str, is_recursive: bool, place: str) -> Iterator[tuple[str, str]]:
-    """Walk over what a folder holds, as mmengine lists it."""
+def walk(folder: str, is_recursive: bool, place: str) -> Iterator[tuple[str, str]]:
+    """Walk over what a folder holds, as mmengine lists it: folders behind links too, and no hidden files.
+
+    Args:
+        folder (str): The folder.
+        is_recursive (bool): Whether to enter the folders in it.
+        place (str): Whose it is, for errors.
+
+    Yields:
+        tuple[str, str]: A path below the folder, and what it is if it is no file.
+
+    Raises:
+        ValueError: If a link leads to a folder that it lies in.
+    """
 
     def enter(path: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, str]]:
         state = os.stat(path)

@@ -1,35 +1,17 @@
 """Look into the pipelines of built data sets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from mmcv.transforms import LoadAnnotations, TestTimeAug
 from mmengine.dataset import BaseDataset
 from torch.utils.data import Dataset
 
+from .single import single_data_sets
 from .transforms.check_files import checked
 from .transforms.load_label_ids import LoadLabelIds
 from .transforms.tag_domain import TagDomain
 
 LABEL_LOADERS = (LoadAnnotations, LoadLabelIds)
-
-
-def single_data_sets(dataset: Dataset, key: str) -> Iterator[tuple[str, BaseDataset]]:
-    """Walk over the data sets that a wrapper such as ``ConcatDataset`` joins.
-
-    Args:
-        dataset (Dataset): A data set, wrapped or not.
-        key (str): Where it stands in the config.
-
-    Yields:
-        tuple[str, BaseDataset]: Where each data set with files of its own stands, and the data set.
-    """
-    if isinstance(dataset, BaseDataset):
-        yield key, dataset
-    elif hasattr(dataset, 'datasets'):
-        for number, member in enumerate(dataset.datasets):
-            yield from single_data_sets(member, f'{key}.datasets.{number}')
-    elif hasattr(dataset, 'dataset'):
-        yield from single_data_sets(dataset.dataset, f'{key}.dataset')
 
 
 def steps_of(dataset: BaseDataset) -> list[Callable]:

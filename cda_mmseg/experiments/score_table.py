@@ -50,7 +50,10 @@ def score_table(results: Results, scores: Sequence[str], baseline: str, oracle: 
         columns = [last_scores(results, arm, score) for score in scores]
         difference, half, pairs = paired_difference(columns[0], lowest)
         row = [arm, str(len(columns[0])), *(write_mean(column) for column in columns)]
-        row.append('' if arm == baseline else f'{difference:+.2f} ± {half:.2f}' if pairs > 1 else f'{difference:+.2f}')
+        if arm == baseline or not pairs:
+            row.append('')
+        else:
+            row.append(f'{difference:+.2f}' + (f' ± {half:.2f}' if pairs > 1 else ''))
         if oracle:
             # Over the seeds that all three have.
             common = sorted(columns[0].keys() & lowest.keys() & highest.keys())

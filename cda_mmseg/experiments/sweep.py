@@ -16,6 +16,7 @@ from mmengine.config import Config
 
 from cda_mmseg.engine.launch_record import describe_machine
 from cda_mmseg.experiments.commands import Commands, LocalCommands
+from cda_mmseg.utils.arguments import UsageError
 from cda_mmseg.utils.folder_lock import locked_folder
 from cda_mmseg.visualization.run_log import read_run_log
 
@@ -92,13 +93,21 @@ def read_sweep(path: Path) -> Sweep:
     after the one that it branches from. ``job``, if there is one, is what a run asks of a cluster.
 
     Raises:
-        ValueError: If a key is unknown, a config is missing, or an arm branches from none that stands before it.
+        ValueError: If a key is unknown or has a wrong value, a config is missing, or an arm branches from none that
+            stands before it.
     """
     content = Config.fromfile(path)
     if set(content) - {'job'} != {'arms', 'seeds'}:
         raise ValueError(f'{path} must have the keys arms and seeds, and may have job; it has {sorted(content)}.')
+    seeds = content.seeds
+    if not isinstance(seeds, list | tuple) or not seeds or not all(isinstance(seed, int) for seed in seeds):
+        raise ValueError(f'{path}: seeds must be a list of integers, got {seeds!r}.')
+    if not isinstance(content.arms, Mapping) or not content.arms:
+        raise ValueError(f'{path}: arms must be a dict of arms, got {content.arms!r}.')
     arms: dict[str, Arm] = {}
     for name, entry in content.arms.items():
+        if Path(name).name != name:
+            raise ValueError(f'{path}: {name!r} cannot be the name of an arm, which is that of its folder.')
         unknown = set(entry) - {'config', 'options', 'branch_from'}
         if unknown or 'config' not in entry:
             raise ValueError(
@@ -108,11 +117,27 @@ def read_sweep(path: Path) -> Sweep:
         if not config.is_file():
             raise ValueError(f'{path}: arms.{name}.config={entry["config"]!r} is no file in {path.parent}.')
         parent = entry.get('branch_from')
+        if parent is not None and (isinstance(parent, str) or [type(part) for part in parent] != [str, int]):
+            raise ValueError(f'{path}: arms.{name}.branch_from must be (arm, iteration), got {parent!r}.')
         if parent is not None and parent[0] not in arms:
             raise ValueError(f'{path}: arms.{name} branches from {parent[0]!r}, which must stand before it.')
-        options = tuple(entry.get('options', ()))
-        arms[name] = Arm(name, config, options, None if parent is None else (parent[0], int(parent[1])))
-    return Sweep(tuple(arms.values()), tuple(dict.fromkeys(content.seeds)), content.get('job', {}))
+        options = entry.get('options', [])
+        if not isinstance(options, list | tuple) or not all(isinstance(option, str) for option in options):
+            raise ValueError(f"{path}: arms.{name}.options must be a list of 'KEY=VALUE', got {options!r}.")
+        arms[name] = Arm(name, config, tuple(options), None if parent is None else tuple(parent))
+    return Sweep(tuple(arms.values()), tuple(dict.fromkeys(seeds)), content.get('job', {}))
+
+
+def check_arms(sweep: Sweep, out: Path, **options: str | None) -> None:
+    """Refuse options of the command line that name an arm which is neither in a sweep nor finished in its folder.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    known = dict.fromkeys([*(arm.name for arm in sweep.arms), *read_results(out)])
+    for option, arm in options.items():
+        if arm not in (None, *known):
+            raise UsageError(f'--{option} must be one of the arms {", ".join(known)}, got {arm!r}.')
 
 
 def run_sweep(
@@ -138,6 +163,7 @@ def run_sweep(
         commands (Commands | None): Where they run; by default here, with one thread each.
 
     Raises:
+        ValueError: Before anything is trained, if a finished run is one of another config, options or branch.
         SweepError: At the end, if a run failed; names them.
         SweepStoppedError: At the end, if none failed and a run was stopped by a signal.
         KeyboardInterrupt: Once the runs under way have saved, if there was one.
@@ -145,6 +171,11 @@ def run_sweep(
     commands = commands or LocalCommands()
     failures: dict[tuple[str, int], str] = {}
     stopped: list[str] = []
+    for seed in sweep.seeds:
+        for arm in sweep.arms:
+            result = out / run_name(arm.name, seed) / RESULT
+            if result.is_file():
+                _check_same(arm, result)
     with locked_folder(str(out), '--out'), ThreadPoolExecutor(jobs) as pool, _ended_on_interrupt(pool, commands):
         done: dict[tuple[str, int], Future] = {}
         for seed in sweep.seeds:
@@ -216,6 +247,18 @@ def _train(arm: Arm, seed: int, out: Path, parent: Future | None, kept: set[int]
         if kept is not None and path.name not in {f'iter_{iteration}.pth' for iteration in kept}:
             path.unlink()
     return f'finished in {seconds} s'
+
+
+def _check_same(arm: Arm, path: Path) -> None:
+    """Refuse the result of an arm that was another one; the folder of its config may have moved."""
+    found = json.loads(path.read_text())
+    for key, wanted in dict(config=arm.config.name, options=arm.options, branch_from=arm.branch_from).items():
+        kept = Path(found[key]).name if key == 'config' else found[key] and tuple(found[key])
+        if (kept or None) != (wanted or None):
+            raise ValueError(
+                f'{path} is of {key}={kept!r}, but the arm has {key}={wanted!r} now. Give the arm another name, or '
+                'remove its folder.'
+            )
 
 
 def _write_result(arm: Arm, seed: int, work_dir: Path, seconds: int | None) -> None:

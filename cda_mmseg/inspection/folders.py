@@ -4,9 +4,8 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from cda_mmseg.datasets.listing import PICTURES
+from cda_mmseg.datasets.listing import PICTURES, walk
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ def find_files(images: str, labels: str | None = None, kinds: Sequence[str] = ()
         kinds (Sequence[str]): Where an image has several labels, what the names of those wanted hold.
 
     Raises:
-        ValueError: If there are no images, images of several kinds, or files without a counterpart.
+        ValueError: If there are no images, images of several kinds, files without a counterpart, or a link to a
+            folder that it lies in.
         NotADirectoryError: If a folder is missing.
     """
     images = os.path.abspath(images)
@@ -78,10 +78,11 @@ def _pictures(folder: str) -> list[str]:
     """List the pictures below a folder."""
     if not os.path.isdir(folder):
         raise NotADirectoryError(f'There is no folder {folder}.')
-    paths = [path for path in Path(folder).rglob('*') if path.suffix.lower() in PICTURES and path.name[0] != '.']
+    found = walk(folder, True, folder)
+    paths = sorted(path for path, kind in found if not kind and os.path.splitext(path)[1].lower() in PICTURES)
     if not paths:
         raise ValueError(f'{folder} holds no pictures ({", ".join(sorted(PICTURES))}).')
-    return sorted(str(path.relative_to(folder)) for path in paths if path.is_file())
+    return paths
 
 
 def _suffixes(images: Sequence[str], labels: Sequence[str], kinds: Sequence[str]) -> tuple[str, str]:

@@ -154,6 +154,8 @@ def read_id_map(text: str | None, classes: Sequence[str]) -> str | dict[int, int
                 f'--id-map: {entry!r} is not ID:CLASS with a class of --classes, its number or ignore, nor is all '
                 f'of it one of {", ".join(ID_MAPS)} with 19 classes.'
             )
+        if int(label_id) in id_map:
+            raise ValueError(f'--id-map: {entry!r} gives the id {label_id} a second class; name each id once.')
         id_map[int(label_id)] = numbers[name]
     return {**id_map, IGNORE: id_map.get(IGNORE, IGNORE)}
 
@@ -190,6 +192,24 @@ def look_at(folder: Folder, id_map: str | Mapping[int, int], classes: int, worke
             + 'Say with --id-map what they are.'
         )
     return pairs
+
+
+def refuse_masks(folder: str, pixels: np.ndarray, classes: Sequence[str]) -> None:
+    """Refuse labels whose 255 would be ignored though it is all that they mark.
+
+    Args:
+        folder (str): Where they are.
+        pixels (np.ndarray): Pixels (256,) of each label.
+        classes (Sequence[str]): Names of the classes, whose numbers the labels hold for all that was said.
+
+    Raises:
+        ValueError: If there is nothing but 0 and 255, and more than one class.
+    """
+    if len(classes) > 1 and np.flatnonzero(pixels).tolist() == [0, IGNORE]:
+        raise ValueError(
+            f'{folder} holds labels of 0 and 255 alone. If 255 is {classes[1]}, say --id-map 0:{classes[0]},255:'
+            f'{classes[1]}; if it is to be ignored, --id-map 0:{classes[0]},255:ignore.'
+        )
 
 
 def crop_of(sizes: Sequence[tuple[int, int]]) -> tuple[bool, tuple[int, int]]:

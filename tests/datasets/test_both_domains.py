@@ -55,3 +55,11 @@ def test_a_role_without_images_is_named(config):
 def test_names_that_mean_two_things_are_refused_before_any_image(config):
     with pytest.raises(ValueError, match=r"source, source_gta cannot .* 'source' is the name .*='source_day'"):
         DATASETS.build(config(source=1, source_gta=1, target=1))
+
+
+@pytest.mark.parametrize('seen', [(True, False), (False, True), (False, False)])
+def test_sources_are_seen_in_training_if_one_of_them_is(config, seen):
+    joined = config(target=1, source_gta=1, source_synthia=1)
+    for part, value in zip(joined['datasets'][1:], seen, strict=True):
+        part['metainfo'] = dict(part['metainfo'], source_part=dict(part='monitor', seen_in_training=value))
+    assert DATASETS.build(joined).metainfo['source_part']['seen_in_training'] == any(seen)

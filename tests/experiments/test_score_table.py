@@ -56,6 +56,11 @@ def test_one_seed_has_no_interval():
     )
 
 
+def test_arms_without_a_common_seed_have_no_difference():
+    results = {'base': results_of(a=[30.0])['a'], 'method': {7: results_of(a=[35.0])['a'][0]}}
+    assert score_table(results, ['target/mIoU'], 'base').endswith('| method | 1 | 35.00 |  |\n')
+
+
 def test_an_oracle_that_is_no_better_closes_no_gap():
     results = results_of(base=[30.0], method=[35.0], oracle=[30.0])
     assert '| method | 1 | 35.00 | +5.00 |  |' in score_table(results, ['target/mIoU'], 'base', 'oracle')

@@ -11,8 +11,10 @@ import pytest
 from mmengine.config import Config
 
 from cda_mmseg.experiments import (
+    Arm,
     ClusterCommands,
     LocalCommands,
+    Sweep,
     SweepError,
     SweepProgress,
     SweepStoppedError,
@@ -62,6 +64,31 @@ def test_arms_go_on_from_one_warm_start_and_are_trained_once(sweep_file, tmp_pat
     lines.clear()
     run_sweep(read_sweep(sweep_file), out, report=lines.append)
     assert sorted(lines) == ['arm/seed0: finished before', 'base/seed0: finished before']
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(options=('a=2',)), r"options=\('a=1',\), but the arm has options=\('a=2',\) now"),
+        (dict(branch_from=('base', 2)), r"branch_from=\('base', 1\), but the arm has branch_from=\('base', 2\) now"),
+        (dict(config=Path('other.py')), r"config='gan_ce\.py', but the arm has config='other\.py' now"),
+    ],
+)
+def test_a_result_of_an_arm_that_was_another_one_is_refused_before_anything_is_trained(tmp_path, change, message):
+    class Nowhere(LocalCommands):
+        def run(self, command, output):
+            raise AssertionError('trained')
+
+    arm = Arm('arm', Path('moved') / 'gan_ce.py', ('a=1',), ('base', 1))
+    for name, branch in (('base', None), ('arm', ('base', 1))):
+        result = tmp_path / 'out' / name / 'seed0' / 'result.json'
+        result.parent.mkdir(parents=True)
+        options = [] if branch is None else ['a=1']
+        result.write_text(json.dumps(dict(arm=name, config='/gan_ce.py', options=options, branch_from=branch)))
+    base, run = Arm('base', Path('gan_ce.py')), dict(report=lambda line: None, commands=Nowhere())
+    run_sweep(Sweep((base, arm), (0,)), tmp_path / 'out', **run)
+    with pytest.raises(ValueError, match=message):
+        run_sweep(Sweep((base, replace(arm, **change)), (0, 1)), tmp_path / 'out', **run)
 
 
 @pytest.mark.parametrize('place', ['here', 'a cluster'])
@@ -147,6 +174,19 @@ def test_a_run_that_fails_is_named_and_takes_only_its_branches_with_it(sweep_fil
         ("seeds = [0]\narms = dict(a=dict(config='none.py'))", r"arms\.a\.config='none\.py' is no file"),
         ("seeds = [0]\narms = dict(a=dict(config='gan_ce.py', branch_from=('b', 1)))", "from 'b', which must stand"),
         ("seeds = [0]\narms = dict(a=dict(confg='gan_ce.py'))", r"arms\.a needs config.*\['confg'\]"),
+        (
+            "seeds = [0]\narms = dict(a=dict(config='gan_ce.py', options='a=1'))",
+            r"a\.options must be a list of .*'a=1'",
+        ),
+        (
+            "seeds = [0]\narms = dict(a=dict(config='gan_ce.py', branch_from='b'))",
+            r"must be \(arm, iteration\), got 'b'",
+        ),
+        ("seeds = [0]\narms = dict(a=dict(config='gan_ce.py', branch_from=('b',)))", r'must be \(arm, iteration\)'),
+        ("seeds = 3\narms = dict(a=dict(config='gan_ce.py'))", 'seeds must be a list of integers, got 3'),
+        ("seeds = []\narms = dict(a=dict(config='gan_ce.py'))", r'seeds must be a list of integers, got \[\]'),
+        ('seeds = [0]\narms = dict()', r'arms must be a dict of arms, got \{\}'),
+        ("seeds = [0]\narms = {'a/b': dict(config='gan_ce.py')}", "'a/b' cannot be the name of an arm"),
         ('seeds = [0]\narm = dict()', r"keys arms and seeds, and may have job.*\['arm', 'seeds'\]"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
 
 from cda_mmseg.engine import UDARunner, read_config
 from cda_mmseg.inspection import survey
@@ -112,6 +114,13 @@ FAULTS = {
         lambda folder: relabel(folder, np.full((40, 72), 3, np.uint8)),
         'Say with --id-map what they are',
     ),
+    'binary masks': (
+        lambda folder: [
+            cv2.imwrite(str(path), np.repeat(np.uint8([[0, 255]]), 20, 0).repeat(36, 1).repeat(2, 0))
+            for path in (folder / 'game' / 'classes').rglob('*.png')
+        ],
+        'labels of 0 and 255 alone. If 255 is sky, say --id-map 0:road,255:sky;',
+    ),
     'another size': (lambda folder: relabel(folder, np.zeros((20, 36), np.uint8)), 'the label is 36×20 but its image'),
     'two kinds of images': (
         lambda folder: os.rename(folder / 'town/photos/day/0_rgb.jpg', folder / 'town/photos/day/0_rgb.png'),
@@ -142,6 +151,8 @@ def test_an_id_map_says_what_ids_are(folders, capsys):
     assert config.train_dataloader.dataset.pipeline[1].id_map == {0: 0, 1: 1, 2: 2, 26: 255, 255: 255}
     assert new_pair('--id-map', '7:lorry', '--name', 'other') == 1
     assert "'7:lorry' is not ID:CLASS" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"'7:sky' gives the id 7 a second class"):
+        read_id_map('7:road,7:sky', ['road', 'sky'])
     assert read_id_map('cityscapes', range(19)) == 'cityscapes'
 
 
@@ -149,6 +160,28 @@ def test_wrong_arguments_end_with_2(folders, capsys):
     assert new_pair('--target-val-images', 'town') == 2
     assert new_pair('--name', 'a/b') == 2
     assert new_pair('--classes', 'road,road') == 2
+    assert new_pair('--workers', '0') == 2
+
+
+def test_folders_behind_links_count_as_they_do_in_training(folders):
+    (folders / 'town' / 'photos' / 'night').symlink_to(folders / 'town_val' / 'photos' / 'day')
+    (folders / 'town' / 'photos' / '.7_rgb.jpg').touch()
+    found = find_files('town/photos')
+    dataset = DATASETS.build(
+        dict(type='BaseSegDataset', img_suffix=found.image_suffix, data_prefix=dict(img_path=found.images))
+    )
+    assert [found.info(name)['img_path'] for name in found.names] == [info['img_path'] for info in dataset]
+    assert len(found.names) == 6
+    (folders / 'town' / 'photos' / 'round').symlink_to('.')
+    with pytest.raises(ValueError, match='a link to a folder that it lies in'):
+        find_files('town/photos')
+
+
+def test_commands_can_be_pasted_whatever_the_folder_is_called(folders, capsys):
+    (folders / 'configs').rename(folders / 'my configs')
+    assert new_pair('--configs', 'my configs') == 0
+    commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith('  python')]
+    assert len(commands) == 3 and all(Path(command[-1]).is_file() for command in commands)
 
 
 def test_pairing_takes_the_ids_among_several_labels(tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch.utils.data import Dataset
 
 from .record import plain, read_record
-from .steps import LABEL_LOADERS, RESIZE
+from .steps import IMAGE_LOADERS, LABEL_LOADERS, RESIZE
 
 COMMAND = 'python tools/prepare_data.py'
 
@@ -18,7 +18,8 @@ def check_prepared_copy(dataset: Dataset, config: Mapping, key: str) -> None:
         key (str): Where it stands in the run's config, for errors.
 
     Raises:
-        ValueError: If the copy is not complete, was made for another size, or its labels for other classes.
+        ValueError: If the copy is not complete, was made for images of another size or other bits, or its labels for
+            other classes.
     """
     root = config.get('data_root')
     record = read_record(root) if root else None
@@ -36,6 +37,12 @@ def check_prepared_copy(dataset: Dataset, config: Mapping, key: str) -> None:
         raise ValueError(
             f'{key}.data_root={root} was prepared for {_describe(made)}, but {key}.pipeline asks for '
             f'{_describe(wanted)}. {remedy}'
+        )
+    wanted, made = (_step(steps, IMAGE_LOADERS) or {} for steps in (pipeline, record['steps']))
+    if wanted.get('bits') != made.get('bits'):
+        raise ValueError(
+            f'{key}.data_root={root} was prepared for images of bits={made.get("bits")}, but {key}.pipeline asks for '
+            f'bits={wanted.get("bits")}, which 8 bits of a copy cannot give. {remedy}'
         )
     wanted, made = _step(pipeline, LABEL_LOADERS), _step(record['steps'], LABEL_LOADERS)
     if wanted is not None and wanted != made:

@@ -5,6 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 from torch.utils.data import Dataset
 
+from ..single import single_data_sets
 from ..superpixels import Superpixels
 
 
@@ -45,15 +46,15 @@ class LoadSuperpixels(BaseTransform):
 
 
 def superpixels_of(dataset: Dataset) -> Superpixels | None:
-    """Tell how the pipeline of a data set, or of the parts of a ``ConcatDataset``, cuts pictures; None if it does not.
+    """Tell how the pipeline of a data set, or of the parts of a wrapper, cuts pictures; None if it does not.
 
     Raises:
         ValueError: If the parts do it in different ways.
     """
     ways = set()
-    for part in getattr(dataset, 'datasets', [dataset]):
-        steps = getattr(getattr(part, 'pipeline', None), 'transforms', [])
+    for _, part in single_data_sets(dataset, ''):
+        steps = part.pipeline.transforms
         ways.add(next((step.superpixels for step in steps if isinstance(step, LoadSuperpixels)), None))
     if len(ways) > 1:
         raise ValueError('All parts of a data set must have LoadSuperpixels with the same settings, or none.')
-    return ways.pop()
+    return ways.pop() if ways else None

@@ -7,6 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import DATASETS, TRANSFORMS
 
+from ..single import single_data_sets
 from .check_files import checked
 
 
@@ -26,7 +27,7 @@ class TargetStyle(BaseTransform):
     def __init__(self, target: dict) -> None:
         self.target = DATASETS.build(target)
         self.target.full_init()
-        for part in getattr(self.target, 'datasets', [self.target]):
+        for _, part in single_data_sets(self.target, ''):
             part.pipeline.transforms[:] = checked(part.pipeline.transforms)
 
     def transform(self, results: dict) -> dict:

@@ -40,6 +40,15 @@ def test_training_without_a_resize_is_another_size_too(copy):
         check(config)
 
 
+def test_other_bits_than_prepared_are_refused(copy):
+    config = gtav_config(copy)
+    config['pipeline'][0] = dict(type='LoadImage', bits=12)
+    with pytest.raises(ValueError, match=r'prepared for images of bits=None, but .* asks for bits=12'):
+        check(config)
+    config['pipeline'][0] = dict(type='LoadImageFromFile')
+    check(config)
+
+
 def test_other_label_ids_than_prepared_are_refused(copy):
     config = gtav_config(copy)
     config['pipeline'][1] = dict(type='LoadAnnotations')

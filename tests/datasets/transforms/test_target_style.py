@@ -130,6 +130,15 @@ def test_a_method_s_style_is_laid_into_the_source_and_drawn_by_position(target, 
     assert max(map(len, by_picture.values())) > 1
 
 
+def test_a_target_may_be_joined_and_repeated(target):
+    wrapped = dict(type='ConcatDataset', datasets=[target, dict(type='RepeatDataset', times=2, dataset=target)])
+    style = ColourStatistics(wrapped)
+    assert style(dict(img=pictures(20, 30)[0]))['img'].shape == (20, 30, 3)
+    first, second = style.target.datasets
+    assert [type(step).__name__ for step in second.dataset.pipeline.transforms] == ['LoadImage', 'PackSegInputs']
+    assert len(style.target) == 12 and len(first) == 4
+
+
 def test_a_joined_source_has_the_style_in_each_part(target):
     joined = dict(type='ConcatDataset', datasets=[target, dict(type='RepeatDataset', times=2, dataset=target)])
     config = Config(

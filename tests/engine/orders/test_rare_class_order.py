@@ -5,11 +5,13 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
+from mmengine.dataset import RepeatDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 from cda_mmseg.datasets.class_counts import count_classes
+from cda_mmseg.datasets.joined import JoinedDataset
 from cda_mmseg.engine import PositionedDataset
 from cda_mmseg.engine.orders.rare_class_order import RareClassOrder, class_probabilities
 
@@ -74,8 +76,17 @@ def test_counts_are_those_of_the_files_and_are_kept(dataset, tmp_path):
     changed = counts + 1
     np.savez(kept, counts=changed)
     assert count_classes(dataset).tolist() == changed.tolist()
+    kept.write_bytes(kept.read_bytes()[:99])  # a full disk, a crash
+    assert count_classes(dataset).tolist() == expected
     cv2.imwrite(str(tmp_path / 'label' / '00.png'), np.ones((20, 20), np.uint8))
     assert count_classes(dataset)[0].tolist() == [0, 400, 0]
+
+
+def test_counts_of_joined_and_repeated_data_sets_are_those_of_their_samples(dataset):
+    counts = count_classes(dataset)
+    joined = JoinedDataset([dataset, JoinedDataset([RepeatDataset(dataset, 2)], ['b'])], ['a', 'b'])
+    assert count_classes(joined).tolist() == np.concatenate([counts] * 3).tolist()
+    assert len(RareClassOrder(joined, seed=4, temperature=0.5, min_pixels=15).probabilities) == 3
 
 
 def test_classes_and_images_are_drawn_as_often_as_they_should(dataset):

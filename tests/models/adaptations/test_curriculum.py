@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmcv.transforms import RandomFlip
-from mmengine.dataset import ConcatDataset
+from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.datasets import BaseSegDataset
@@ -301,5 +301,7 @@ def test_wrong_use_is_named(pair, tmp_path):
         dataset(tmp_path / 'source', 'LoadAnnotations', 'LoadSuperpixels')[0]
     with pytest.raises(ValueError, match='with the same settings, or none'):
         superpixels_of(ConcatDataset([*pair.values()]))
+    repeated = RepeatDataset(pair['target'], 2)
+    assert superpixels_of(repeated) == superpixels_of(pair['target']) is not None
     with pytest.raises(ValueError, match='segments <= 200'):
         Superpixels(segments=300)
