@@ -86,7 +86,7 @@ def test_probabilities_of_the_same_pixels_of_every_network(channels):
     for role, scores in zip(('target', 'source'), images, strict=True):
         torch.testing.assert_close(found[0][role], found[1][role])
         rows = scores.flatten(1).T
-        rows = torch.cat([rows, 1 - rows], 1) if channels == 1 else rows.softmax(1)
+        rows = torch.cat([1 - rows, rows], 1) if channels == 1 else rows.softmax(1)
         assert found[0][role].shape == (500, max(2, channels))
         # Each sampled pixel is one of the image, and all of its 42 are among 500.
         distances = (found[0][role][:, None] - rows).abs().amax(2)
