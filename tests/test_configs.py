@@ -13,7 +13,6 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
-from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.registry import METRICS, MODELS, VISUALIZERS
 from mmseg.structures import SegDataSample
@@ -105,7 +104,7 @@ def test_smoke_configs_train_and_score_both_domains(name, smoke_worlds, tmp_path
     config.work_dir = str(tmp_path)
     for loader in ('train', 'target', 'val', 'test'):
         config[f'{loader}_dataloader'].update(num_workers=0, persistent_workers=False)
-    Runner.from_cfg(config).train()
+    UDARunner.from_cfg(config).train()
     log = read_run_log(tmp_path)
     wanted = {'target/mIoU', 'source/mIoU'}
     if 'synthia' in name:
@@ -173,7 +172,7 @@ def test_the_example_of_ones_own_data_trains(name, own_pair, tmp_path, monkeypat
     opened = []
     listening = True
     sys.addaudithook(lambda event, values: opened.append(str(values[0])) if listening and event == 'open' else None)
-    Runner.from_cfg(config).train()
+    UDARunner.from_cfg(config).train()
     listening = False
     scores = read_run_log(tmp_path).validation
     assert {'target/mIoU', 'target_0006R0/mIoU', 'target_0016E5/mIoU4', 'source/mIoU'} <= scores.keys()

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from cda_mmseg.engine import compose, read_config
+from cda_mmseg.engine.runner import UDARunner
 from cda_mmseg.models.losses import WarmStartLoss
 from cda_mmseg.visualization.run_log import read_run_log
 
@@ -114,7 +115,7 @@ def test_overrides_are_in_force(smoke_worlds, tmp_path, monkeypatch, names):
     config.train_cfg.max_iters = 1
     for loader in ('train', 'target', 'val', 'test'):
         config[f'{loader}_dataloader'].update(num_workers=0, persistent_workers=False)
-    runner = Runner.from_cfg(config)
+    runner = UDARunner.from_cfg(config)
     runner.train()
     for name in names:
         CHECKS[name](runner)

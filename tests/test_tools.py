@@ -80,7 +80,7 @@ def test_test_scores_what_training_scored(trained, smoke_worlds, tmp_path, monke
     assert Path(tool).samefile(ROOT / 'tools' / 'test.py')
     arguments += ['--work-dir', tmp_path, '--out', tmp_path / 'out', '--per-image', tmp_path / 'images.csv']
     run_tool(monkeypatch, 'test.py', *arguments, '--cfg-options', *NO_WORKERS)
-    scores = Config.fromfile(next(tmp_path.glob('*/*.json')))
+    scores = Config.fromfile(next(tmp_path.glob('*/[0-9]*.json')))
     assert scores['target/mIoU'] == read_run_log(work_dir).last('target/mIoU').value
     assert (scores['target/images'], scores['source/images']) == (4, 2)
     lines = (tmp_path / 'images.csv').read_text().splitlines()
@@ -103,7 +103,7 @@ def test_test_time_augmentation_runs(trained, smoke_worlds, tmp_path, monkeypatc
     monkeypatch.chdir(smoke_worlds)
     arguments = [CONFIG, work_dir / 'iter_4.pth', '--work-dir', tmp_path, '--tta']
     run_tool(monkeypatch, 'test.py', *arguments, '--cfg-options', *NO_WORKERS)
-    assert 'target/mIoU' in Config.fromfile(next(tmp_path.glob('*/*.json')))
+    assert 'target/mIoU' in Config.fromfile(next(tmp_path.glob('*/[0-9]*.json')))
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])

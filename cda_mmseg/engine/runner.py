@@ -51,6 +51,12 @@ class UDARunner(Runner):
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: object) -> MMLogger:
         """Build the logger; its file keeps what would bury the rest on the terminal."""
+        # Loggers, message hubs and visualizers of one name are one, and the name ends in the second: another run of
+        # this process in the same second would write into the first one's.
+        name, number = self._experiment_name, 1
+        while MMLogger.check_instance_created(self._experiment_name):
+            number += 1
+            self._experiment_name = f'{name}_{number}'
         logger = super().build_logger(log_level, log_file, **kwargs)
         shorten_terminal(logger)
         logger.info(f'Versions, the whole config and the hooks of this run stand in {logger.log_file}.')

@@ -101,7 +101,7 @@ def model_card(checkpoint: Mapping, path: str, config: Config, plain: Config, pa
 
 def _run_name(meta: Mapping) -> str:
     """Name the run without the time at which it began."""
-    return re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name', 'network')))
+    return re.sub(r'_\d{8}_\d{6}(_\d+)?$', '', str(meta.get('experiment_name', 'network')))
 
 
 def _data_sets(config: Config, loader: str) -> str:

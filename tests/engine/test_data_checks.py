@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from mmengine.runner import Runner
 
 from cda_mmseg.datasets.preparation import prepare
 from cda_mmseg.engine.composition import read_config
+from cda_mmseg.engine.runner import UDARunner
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -29,7 +29,7 @@ def config(smoke_worlds, tmp_path, monkeypatch):
 
 
 def test_training_reads_prepared_copies(config, tmp_path):
-    Runner.from_cfg(config).train()
+    UDARunner.from_cfg(config).train()
     assert (tmp_path / 'run' / 'iter_1.pth').is_file()
 
 
@@ -38,7 +38,7 @@ def test_a_copy_of_another_size_stops_training(config, tmp_path, loader):
     pipeline = config[f'{loader}_dataloader'].dataset.pipeline
     next(step for step in pipeline if step.type == 'Resize').scale = (128, 128)
     with pytest.raises(ValueError) as error:
-        Runner.from_cfg(config).train()
+        UDARunner.from_cfg(config).train()
     key = f'{loader}_dataloader.dataset'
     assert str(error.value).startswith(f'{key}.data_root={tmp_path / f"{loader}_copy"} was prepared for Resize(')
     for part in ('[64, 64]', f'{key}.pipeline asks for Resize(', '[128, 128]'):

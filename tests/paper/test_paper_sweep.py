@@ -17,6 +17,7 @@ from cda_mmseg.paper.data_settings import SETTINGS
 from cda_mmseg.paper.experiments import READINGS, Experiment, gan_ce, gan_cl, source_only
 from cda_mmseg.paper.paper_sweep import PaperSweep, PaperSweepError, list_points
 from cda_mmseg.paper.tables import TABLES
+from tests.config_text import plain_text
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {
@@ -33,6 +34,7 @@ def sweep_folder(smoke_worlds, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(smoke_worlds)
         patch.setenv('PYTHONPATH', str(ROOT))
+        patch.setattr(Config, 'pretty_text', property(plain_text))  # as in the tests below
         sweep = PaperSweep(ROOT, folder, SETTINGS['smoke'], options=OPTIONS)
         sweep.run(list_points([gan_ce()], [7]))
         assert sweep.failures == {}

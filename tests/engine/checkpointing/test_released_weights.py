@@ -10,7 +10,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 from mmseg.registry import MODELS
 from torch import nn
 from torch.nn import functional
@@ -18,6 +17,7 @@ from torch.nn import functional
 from cda_mmseg.engine import read_config
 from cda_mmseg.engine.checkpointing.fitting import init_trained_model
 from cda_mmseg.engine.checkpointing.released_weights import NETWORKS, convert_file, convert_released
+from cda_mmseg.engine.runner import UDARunner
 from cda_mmseg.utils.loading import CheckpointError, UntrustedCheckpointError, load_checkpoint_file
 from tests.conftest import REPOSITORY
 
@@ -201,7 +201,7 @@ def test_a_run_begins_from_a_converted_teacher(small, smoke_config, tmp_path, mo
     config.load_from, config.work_dir, config.train_cfg.max_iters = str(tmp_path / 'ours.pth'), str(tmp_path), 1
     config.optim_wrapper.encoder.optimizer = dict(type='SGD', lr=0.0)
     del config.optim_wrapper.encoder.paramwise_cfg
-    runner = Runner.from_cfg(config)
+    runner = UDARunner.from_cfg(config)
     runner.train()
     theirs = checkpoint['state_dict']['ema_model.backbone.block2.0.attn.q.weight']
     assert torch.equal(runner.model.backbone.layers[1][1][0].attn.attn.in_proj_weight[:16], theirs)
@@ -218,7 +218,7 @@ def test_the_config_in_the_docs_scores_the_target_alone(small, smoke_worlds, tmp
     config = read_config(tmp_path / 'check.py')
     config.load_from, config.work_dir = str(tmp_path / 'ours.pth'), str(tmp_path)
     monkeypatch.chdir(smoke_worlds)
-    scores = Runner.from_cfg(config).test()
+    scores = UDARunner.from_cfg(config).test()
     assert 'target/mIoU' in scores and not any(name.startswith('source') for name in scores)
 
 

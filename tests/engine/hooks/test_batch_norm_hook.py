@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cda_mmseg.datasets.test_time_augmentation import augment_config
 from cda_mmseg.engine.hooks import BatchNormAdaptationHook
+from cda_mmseg.engine.runner import UDARunner
 from tests.models.two_processes import call_on_two
 
 
@@ -21,7 +21,7 @@ def build(smoke_config, work_dir, leaf, images=4, tta=False):
     config.work_dir = str(work_dir)
     config.target_dataloader.batch_size = 2
     config.custom_hooks = [*config.custom_hooks, dict(type='BatchNormAdaptationHook', images=images)]
-    return Runner.from_cfg(config)
+    return UDARunner.from_cfg(config)
 
 
 @pytest.mark.parametrize('tta', [False, True])
@@ -56,7 +56,7 @@ def adapt(rank, config, folder):
     os.chdir(folder)
     config = Config.fromfile(config)
     config.launcher = 'pytorch'
-    runner = Runner.from_cfg(config)
+    runner = UDARunner.from_cfg(config)
     (hook,) = (hook for hook in runner.hooks if isinstance(hook, BatchNormAdaptationHook))
     hook.before_test_epoch(runner)
     return runner.model.module.state_dict()

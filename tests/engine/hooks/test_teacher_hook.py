@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from mmengine.runner import Runner
 
+from cda_mmseg.engine.runner import UDARunner
 from cda_mmseg.utils.loading import load_checkpoint_file
 from cda_mmseg.visualization.run_log import read_run_log
 
@@ -22,7 +22,7 @@ def build(smoke_config, work_dir, hook=True, **settings):
     config.custom_hooks = [*config.custom_hooks, *([HOOK] if hook else [])]
     config.optim_wrapper.encoder.optimizer.lr = 0.05
     config.update(settings)
-    return Runner.from_cfg(config)
+    return UDARunner.from_cfg(config)
 
 
 def scores(work_dir):
