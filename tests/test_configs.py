@@ -371,3 +371,15 @@ def test_methods_that_no_leaf_has_fit_the_papers_network(method):
     (player,) = model.adaptations[method].players
     assert {f'{player}.loss', f'{player}.accuracy', f'encoder.loss_{player}'} <= log.keys()
     assert set(config.param_scheduler) == {'encoder', player}
+
+
+@pytest.mark.parametrize('name', ['source_only', 'self_training'])
+def test_other_worlds_of_the_demo_change_its_data_alone(name):
+    demo, other = (Config.fromfile(CONFIGS / 'tour' / path) for path in (f'{name}.py', f'worlds/urbansyn_{name}.py'))
+    data = {'train_pipeline', 'test_pipeline', 'val_dataloader', 'test_dataloader'}
+    assert demo.keys() == other.keys()
+    for key in demo.keys() - data:
+        one, two = demo[key], other[key]
+        if key in ('train_dataloader', 'target_dataloader'):
+            one, two = ({k: v for k, v in loader.items() if k != 'dataset'} for loader in (one, two))
+        assert one == two, key

@@ -52,19 +52,18 @@ def draw_features(arguments: argparse.Namespace) -> list[Path]:
     for title, features in models.items():
         distances = ', '.join(f'{name} {value:.2f}' for name, value in class_distances(features).items())
         print(f'proxy A-distance within classes, {title}: {distances}')
-    titled = dict(zip(arguments.titles, models.values(), strict=True))
-    return save_figure(plot_tsne(titled, arguments.seed), arguments.out / 'fig4', arguments.suffixes, arguments.dpi)
+    figure = plot_tsne(dict(zip(arguments.titles, models.values(), strict=True)), arguments.seed)
+    return save_figure(figure, arguments.out / 'fig4', arguments.suffixes, arguments.dpi)
 
 
 def draw_labels(arguments: argparse.Namespace) -> list[Path]:
     """Draw what labels of the target are worth."""
+    from cda_mmseg.experiments.label_counts import plot_label_counts
+    from cda_mmseg.experiments.score_table import read_score_lines
     from cda_mmseg.visualization.figures import save_figure
-    from cda_mmseg.visualization.label_counts import plot_label_counts, read_last_scores
 
-    scores = read_last_scores(arguments.scores, 'target/mIoU')
-    return save_figure(
-        plot_label_counts(scores, 'target mIoU'), arguments.out / 'labels', arguments.suffixes, arguments.dpi
-    )
+    figure = plot_label_counts(read_score_lines(arguments.scores.read_text()), 'target/mIoU', arguments.levels)
+    return save_figure(figure, arguments.out / 'labels', arguments.suffixes, arguments.dpi)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -88,6 +87,7 @@ def parse_arguments() -> argparse.Namespace:
 
     labels = figures.add_parser('labels', parents=[shared], help='scores over numbers of labelled target pictures')
     labels.add_argument('scores', type=Path, help='scores.csv of tools/sweep.py; an arm NAME_N is a point of NAME')
+    labels.add_argument('--levels', nargs='+', help='arms without a number to draw as lines (default: all)')
     labels.set_defaults(draw=draw_labels)
 
     features = figures.add_parser('fig4', parents=[shared], help='t-SNE of both domains, before and after adaptation')

@@ -1,5 +1,6 @@
 """Last snapshots of many runs as a table: means over seeds, and differences paired by seed."""
 
+import csv
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -73,6 +74,15 @@ def score_lines(results: Results) -> str:
         for iteration, value in values.items()
     ]
     return '\n'.join(['arm,seed,score,iteration,value', *rows]) + '\n'
+
+
+def read_score_lines(text: str) -> Results:
+    """Read what :func:`score_lines` wrote."""
+    results: dict = {}
+    for row in csv.DictReader(text.splitlines()):
+        scores = results.setdefault(row['arm'], {}).setdefault(int(row['seed']), {})
+        scores.setdefault(row['score'], {})[row['iteration']] = float(row['value'])
+    return results
 
 
 def write_mean(scores: Mapping[int, float]) -> str:
